@@ -1,0 +1,1 @@
+"""What reaches a model: one file per backend, heavy imports inside functions."""

@@ -1,0 +1,53 @@
+"""What an in-process model has to do for a local session: feed, cut, copy. Everything else is written once, in `_local`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from septet.core.types import Floats, Query
+from septet.parts.decoding.vocabulary import PackedVocab
+
+Logits = NDArray[np.float32]
+
+
+class Runtime(Protocol):
+    """A loaded model. Blocking; every call is made on the endpoint's one worker thread.
+
+    A sequence is a row of tokens in the KV cache, named by a small number. Different sequences never
+    disturb each other. `group` is the most answer tokens that may be fed in one decode call without
+    changing a logit against feeding them one by one (0: no such limit).
+    """
+
+    vocab: PackedVocab
+    context: int
+    group: int
+
+    def prompt_ids(self, query: Query, prompt_text: str | None) -> list[int]:
+        """The tokens of the prompt: of `prompt_text` where the template is plain (BOS added where the model
+        wants one), else of the query's turns through the model's own chat template."""
+
+    def open(self) -> int:
+        """A new, empty sequence."""
+
+    def feed(self, seq: int, ids: Sequence[int], rows: str) -> Logits:
+        """Appends tokens. rows "last": logits (1, V) after the last one; "all": (len(ids), V), row i after
+        token i; "none": (0, V). The result is a copy that later calls do not change."""
+
+    def cut(self, seq: int, keep: int) -> None:
+        """Forgets everything after the first `keep` tokens."""
+
+    def fork(self, seq: int) -> int:
+        """A copy of a sequence that shares its past."""
+
+    def hidden(self, seq: int) -> Floats:
+        """The last hidden state, (d,), after the last fed token; only where the caps offer it."""
+
+    def close(self, seq: int) -> None:
+        """Gives a sequence back."""
+
+    def shutdown(self) -> None:
+        """Frees the model."""

@@ -1,0 +1,70 @@
+"""What is learned, as a value: a frozen dataclass of arrays and plain facts, and its form on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from septet.core.errors import BadParameter
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A state with what it was made for and from. `version` counts its updates."""
+
+    method: str
+    members: tuple[str, ...]
+    value: Any
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 0
+
+
+def pack(value: Any, prefix: str = "") -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+    """A state as named arrays and a JSON object; nested dataclasses get dotted names."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    facts: dict[str, Any] = {}
+    for f in fields(value):
+        part, name = getattr(value, f.name), prefix + f.name
+        if isinstance(part, np.ndarray):
+            arrays[name] = part
+        elif is_dataclass(part):
+            inner_arrays, inner_facts = pack(part, name + ".")
+            arrays |= inner_arrays
+            facts |= inner_facts
+        else:
+            facts[name] = list(part) if isinstance(part, tuple) else part
+    return arrays, facts
+
+
+def unpack(kind: type, arrays: Mapping[str, Any], facts: Mapping[str, Any], prefix: str = "") -> Any:
+    """The state of type `kind` that `pack` took apart."""
+    hints = get_type_hints(kind)
+    parts = {}
+    for f in fields(kind):
+        name, hint = prefix + f.name, _plain(hints[f.name])
+        if name in arrays:
+            parts[f.name] = arrays[name]
+        elif name in facts:
+            value = facts[name]
+            parts[f.name] = _tuples(value) if isinstance(value, list) else value
+        elif is_dataclass(hint) and isinstance(hint, type):
+            parts[f.name] = unpack(hint, arrays, facts, name + ".")
+        else:
+            raise BadParameter(name, sorted([*arrays, *facts]), "is missing from the saved state")
+    return kind(**parts)
+
+
+def _plain(hint: Any) -> Any:
+    """The one type beside None in an optional."""
+    if get_origin(hint) in (Union, UnionType):
+        return next(a for a in get_args(hint) if a is not type(None))
+    return hint
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,106 @@
+"""The worst case of one request, before the first call: depth, fan-out, calls, tokens, USD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from septet.core.errors import BadParameter, LimitReached
+from septet.core.method import SeatPool
+from septet.core.money import Load, Usage
+from septet.core.types import Query
+from septet.engine.config import Limits
+from septet.engine.direct import Direct
+from septet.engine.ensemble import TOGETHER, Ensemble, seat_of
+from septet.engine.gate import BYTES_PER_TOKEN
+from septet.engine.members import Member
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The most that one request asks of each leaf member. `usd` leaves out members priced by the second,
+    which `timed` names: how long they take is not known beforehand."""
+
+    loads: Mapping[str, Load] = field(default_factory=dict)
+    usd: float = 0.0
+    timed: tuple[str, ...] = ()
+
+    @property
+    def calls(self) -> int:
+        return sum(load.calls for load in self.loads.values())
+
+    @property
+    def tokens(self) -> int:
+        return sum(load.tokens for load in self.loads.values())
+
+
+def worst_case(ensemble: Ensemble, query: Query) -> Worst:
+    """The worst case of one request of an ensemble, through every ensemble inside it."""
+    loads: dict[str, Load] = {}
+    leaves: dict[str, Member] = {}
+    _add(ensemble, query, 1, loads, leaves)
+    prompt = sum(len(m.content.encode("utf-8", "replace")) for m in query.messages) or len(query.text)
+    usd, timed = 0.0, []
+    for name, load in loads.items():
+        price = leaves[name].price
+        if price is not None:
+            usd += price.of(Usage(load.prompts * (prompt // BYTES_PER_TOKEN + 1), load.tokens), 0.0)
+            if price.usd_per_second:
+                timed.append(name)
+    return Worst(loads, usd, tuple(timed))
+
+
+def _add(
+    ensemble: Ensemble, query: Query, times: int, loads: dict[str, Load], leaves: dict[str, Member]
+) -> None:
+    query = _with_length(ensemble, query)
+    pool = SeatPool(
+        tuple(seat_of(m) for m in ensemble.members),
+        {role: tuple(seat_of(a) for a in actors) for role, actors in ensemble.roles.items()},
+    )
+    asked = dict(ensemble.method.worst(query, pool))
+    if ensemble.then is not None:
+        for name, load in ensemble.then.worst(query, pool).items():
+            asked[name] = asked.get(name, Load()) + load
+    for actor in ensemble.actors():
+        load = asked.get(actor.name, Load())
+        if isinstance(actor, Member):
+            leaves[actor.name] = actor
+            tokens = load.tokens or load.calls * actor.max_tokens
+            load = Load(load.calls * times, load.prompts * times, tokens * times)
+            loads[actor.name] = loads.get(actor.name, Load()) + load
+        elif load.calls:
+            _add(actor, query, times * load.calls, loads, leaves)
+
+
+def _with_length(ensemble: Ensemble, query: Query) -> Query:
+    shared = not isinstance(ensemble.method, Direct) and ensemble.method.card.facets.granularity in TOGETHER
+    if query.max_tokens is None and shared:
+        return query.but(max_tokens=ensemble.max_tokens)
+    return query
+
+
+def check_calls(ensemble: Ensemble, query: Query, limits: Limits) -> None:
+    """Refuses a request whose worst case exceeds the limit on calls; nothing has been called."""
+    calls = worst_case(ensemble, query).calls
+    if calls > limits.calls:
+        raise LimitReached("calls (worst case, before the first call)", calls, limits.calls)
+
+
+def check_shape(ensemble: Ensemble, limits: Limits) -> None:
+    """Refuses an ensemble that is nested too deep or fans out too wide."""
+    depth = _depth(ensemble)
+    if depth > limits.depth:
+        raise BadParameter(
+            f"ensembles.{ensemble.name}", depth, f"may be nested at most {limits.depth} deep (limits.depth)"
+        )
+    if len(ensemble.members) > limits.fan_out:
+        raise BadParameter(
+            f"ensembles.{ensemble.name}.members",
+            len(ensemble.members),
+            f"may be at most {limits.fan_out} (limits.fan_out)",
+        )
+
+
+def _depth(ensemble: Ensemble) -> int:
+    return 1 + max((_depth(a) for a in ensemble.actors() if isinstance(a, Ensemble)), default=0)

@@ -1,0 +1,337 @@
+"""The token loop: members decode one answer together, whatever their tokenizers. It is itself a session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from septet.core.errors import LimitReached, NoCandidate, RunError
+from septet.core.method import Ask, Emit, Fuses, Reply, Rng, Seat, asking
+from septet.core.session import END, Draft, Fused, Meter, Next, Sampler, Session, View, Vocab
+from septet.core.types import Floats, Query, Tokens
+from septet.parts.decoding.vocabulary import GrowingVocab
+
+TOP_REPORTED = 20
+"""How many alternatives per piece the answer's tokens carry: the most that OpenAI's format can ask for."""
+
+
+@dataclass
+class Together:
+    """The members' sessions of one answer; None where a member has failed."""
+
+    method: Fuses
+    names: tuple[str, ...]
+    sessions: list[Session | None]
+    k: int | None
+    keep_going: bool
+    consults: bool
+    errors: list[str] = field(default_factory=list)
+
+    async def each(self, indices: Sequence[int], call: Any) -> list[Any]:
+        """One call per named member, concurrently; a failing one leaves the answer, or ends it."""
+        live = [i for i in indices if self.sessions[i] is not None]
+        results = await asyncio.gather(*(call(self.sessions[i]) for i in live), return_exceptions=True)
+        values: list[Any] = [None] * len(self.sessions)
+        for i, result in zip(live, results, strict=True):
+            if not isinstance(result, BaseException):
+                values[i] = result
+            elif isinstance(result, RunError) and not isinstance(result, LimitReached) and self.keep_going:
+                self.errors.append(str(result))
+                await self._drop(i)
+            else:
+                raise result
+        if all(s is None for s in self.sessions):
+            raise NoCandidate("every member failed: " + "; ".join(self.errors))
+        return values
+
+    async def _drop(self, i: int) -> None:
+        session, self.sessions[i] = self.sessions[i], None
+        if session is not None:
+            await session.close()
+
+
+class FusedSession:
+    """A b1 ensemble's side of an answer: next = fused, push and fork = all members.
+
+    Its vocabulary grows: it knows the pieces that it has seen, and gives each an id.
+    """
+
+    def __init__(self, together: Together, s: Any, vocab: GrowingVocab | None = None) -> None:
+        self.together, self.s = together, s
+        self._vocab = vocab or GrowingVocab()
+        self._at = 0
+        self._fused: Fused | None = None
+        self._after: Any = s
+        self.own_meter = Meter()
+
+    @property
+    def vocab(self) -> Vocab:
+        return self._vocab
+
+    @property
+    def prompt(self) -> Tokens | None:
+        return None
+
+    @property
+    def meter(self) -> Meter:
+        """The sum over the members."""
+        total = Meter()
+        for session in self.together.sessions:
+            if session is not None:
+                total.usage += session.meter.usage
+                total.forwards += session.meter.forwards
+                total.forward_seconds += session.meter.forward_seconds
+                total.rollbacks += session.meter.rollbacks
+        return total
+
+    async def distribution(self) -> Fused:
+        """The fused distribution after what is committed, sorted by bytes."""
+        if self._fused is None:
+            views = await self._views()
+            fused, self._after = await self._asked(self.together.method.fuse(views, self.s))
+            self._fused = by_bytes(fused)
+        return self._fused
+
+    async def _views(self) -> list[View | None]:
+        """Every consulted member's view; all at once unless the method wants to see the first one's first."""
+        t = self.together
+        everyone = range(len(t.sessions))
+        if not t.consults:
+            nexts = await t.each(everyone, lambda session: session.next(t.k))
+        else:
+            nexts = await t.each([0], lambda session: session.next(t.k))
+            wanted = everyone if nexts[0] is None else t.method.consult(nexts[0], self.s)
+            rest = await t.each([i for i in wanted if i != 0], lambda session: session.next(t.k))
+            nexts = [nexts[0], *rest[1:]] if 0 in wanted else rest
+        return [None if n is None else self._view(i, n) for i, n in enumerate(nexts)]
+
+    def _view(self, i: int, n: Next) -> View:
+        session = self.together.sessions[i]
+        assert session is not None
+        return View(n, session.vocab, _seat(self.together.names[i], session))
+
+    async def _asked(self, step: Any) -> tuple[Fused, Any]:
+        """Runs a `fuse` that may be a generator of asks on the members' sessions."""
+        plan, replies = asking(step), None
+        while True:
+            try:
+                items: Sequence[Ask | Emit] = plan.send(replies)  # type: ignore[arg-type]
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            replies = [
+                Reply(await getattr(a.to.session, a.do)(**a.args)) for a in items if isinstance(a, Ask)
+            ]
+
+    async def next(self, k: int | None, *, agreeing: bytes = b"") -> Next:
+        fused = await self.distribution()
+        keep = [
+            i
+            for i, piece in enumerate(fused.texts)
+            if not agreeing or (piece and (agreeing.startswith(piece) or piece.startswith(agreeing)))
+        ]
+        order = sorted(keep, key=lambda i: (-fused.p[i], fused.texts[i]))[: k or None]
+        with np.errstate(divide="ignore"):
+            logp = np.log(fused.p).astype(np.float32)
+        known = dict(zip(fused.texts, logp.tolist(), strict=True))
+        ids = np.array([self._vocab.add(fused.texts[i]) for i in order], dtype=np.int32)
+
+        def lookup(piece: bytes, first: bool) -> float | None:
+            return known.get(piece)
+
+        return Next(at=self._at, ids=ids, logp=logp[order], lookup=lookup)
+
+    async def push(self, piece: bytes, *, id: int | None = None) -> None:
+        await self.together.each(range(len(self.together.sessions)), lambda session: session.push(piece))
+        self._at += len(piece)
+        self.s, self._fused = self._after, None
+
+    async def look(self, pieces: Sequence[bytes], k: int | None) -> list[Next]:
+        twin = await self.fork()
+        try:
+            seen = [await twin.next(k)]
+            for piece in pieces:
+                await twin.push(piece)
+                seen.append(await twin.next(k))
+            return seen
+        finally:
+            await twin.close()
+
+    async def write(self, until: Sequence[bytes], max_tokens: int, sampler: Sampler) -> Draft:
+        twin = await self.fork()
+        try:
+            return await _written(twin, until, max_tokens, sampler)
+        finally:
+            await twin.close()
+
+    async def score(self, spans: Sequence[bytes]) -> list[Tokens]:
+        raise RunError("a token-level ensemble does not score a given text")
+
+    async def hidden(self) -> Floats:
+        raise RunError("a token-level ensemble has no hidden state")
+
+    async def fork(self) -> FusedSession:
+        t = self.together
+        forks = await t.each(range(len(t.sessions)), lambda session: session.fork())
+        twin = Together(t.method, t.names, forks, t.k, t.keep_going, t.consults, list(t.errors))
+        copy = FusedSession(twin, self.s, self._vocab)
+        copy._at = self._at
+        return copy
+
+    async def close(self) -> None:
+        for session in self.together.sessions:
+            if session is not None:
+                await asyncio.shield(session.close())
+
+
+def _seat(name: str, session: Session) -> Seat:
+    from septet.core.caps import Caps
+
+    return Seat(name, Caps(), vocab=session.vocab, session=session)
+
+
+def by_bytes(fused: Fused) -> Fused:
+    """The same distribution sorted by bytes, so that neither ties nor draws depend on the members' order."""
+    order = sorted(range(len(fused.texts)), key=fused.texts.__getitem__)
+    return Fused(tuple(fused.texts[i] for i in order), fused.p[order], fused.support[order])
+
+
+def draw(fused: Fused, temperature: float, top_p: float, rng: Rng | None) -> tuple[int, Floats]:
+    """The index of the chosen string, and the probabilities (t,) that it was chosen from.
+
+    Truncation comes after fusion: temperature first, then the smallest set of total probability ≥ top_p.
+    Greedy at temperature 0: the most probable string, ties to the smaller bytes.
+    """
+    if temperature <= 0 or rng is None:
+        return int(np.argmax(fused.p)), fused.p
+    with np.errstate(divide="ignore"):
+        logits = np.log(fused.p) / temperature
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    if top_p < 1.0:
+        order = np.argsort(-p, kind="stable")
+        inside = np.cumsum(p[order]) - p[order] < top_p
+        p[order[~inside]] = 0.0
+        p /= p.sum()
+    return int(rng.choice(len(p), p=p)), p
+
+
+async def _written(session: FusedSession, until: Sequence[bytes], max_tokens: int, sampler: Sampler) -> Draft:
+    """The ensemble's own continuation on a session that is thrown away afterwards."""
+    text, texts, logps = b"", [], []
+    for step in range(max_tokens):
+        fused = await session.distribution()
+        rng = np.random.default_rng([*sampler.seed, step])
+        i, _ = draw(fused, sampler.temperature, sampler.top_p, rng)
+        texts.append(fused.texts[i])
+        logps.append(float(np.log(fused.p[i])))
+        if fused.texts[i] == END:
+            return Draft(text, Tokens(tuple(texts), np.array(logps)), True)
+        text += fused.texts[i]
+        hit = next((u for u in until if u in text), b"")
+        if hit:
+            text = text[: text.index(hit) + len(hit)]
+            return Draft(text, Tokens(tuple(texts), np.array(logps)), False, hit.decode("utf-8", "replace"))
+        await session.push(fused.texts[i])
+    return Draft(text, Tokens(tuple(texts), np.array(logps)), False)
+
+
+@dataclass
+class Written:
+    """What the loop wrote: the text without a stop string, how it ended, and its pieces as tokens."""
+
+    text: bytes
+    finish: str
+    tokens: Tokens
+    shares: Floats
+
+
+async def answer_with(
+    session: FusedSession, query: Query, stop: Sequence[str], rng_of: Any, emit: Any
+) -> Written:
+    """Decodes one answer: fuse, truncate, draw, commit, until END, a stop string or max_tokens.
+
+    `rng_of(step)` gives the generator of a step; `emit(piece, support, logp)` streams. Stop strings are
+    looked for in the bytes of the whole answer, across pieces.
+    """
+    t = session.together
+    text, texts, logps = b"", [], []
+    top: list[tuple[tuple[bytes, float], ...]] = []
+    share, finish = np.zeros(len(t.names)), "length"
+    watch = StopWatch([s.encode() for s in stop], [u.encode() for u in query.until])
+    for step in range(query.max_tokens or 256):
+        fused = await session.distribution()
+        rng = rng_of(step) if query.temperature else None
+        i, p = draw(fused, query.temperature or 0.0, 1.0 if query.top_p is None else query.top_p, rng)
+        piece, logp = fused.texts[i], float(np.log(p[i]))
+        if piece == END:
+            finish = "stop"
+            break
+        texts.append(piece)
+        logps.append(logp)
+        top.append(_top(fused))
+        share += fused.support[i]
+        text += piece
+        support = dict(zip(t.names, fused.support[i].tolist(), strict=True))
+        out, ended = watch.add(piece)
+        if out:
+            await emit(out, support, logp)
+        if ended:
+            text, finish = watch.passed, ended
+            break
+        await session.push(piece)
+    if finish in ("length", "stop") and not watch.ended:
+        rest = watch.rest()
+        if rest:
+            await emit(rest, {}, float("nan"))
+    total = share.sum()
+    return Written(
+        text, finish, Tokens(tuple(texts), np.array(logps), tuple(top)), share / total if total else share
+    )
+
+
+def _top(fused: Fused) -> tuple[tuple[bytes, float], ...]:
+    best = np.argsort(-fused.p, kind="stable")[:TOP_REPORTED]
+    with np.errstate(divide="ignore"):
+        return tuple((fused.texts[i], float(np.log(fused.p[i]))) for i in best)
+
+
+class StopWatch:
+    """Holds back what may be the beginning of a stop string; ends before `stop`, after `until`."""
+
+    def __init__(self, stop: Sequence[bytes], until: Sequence[bytes]) -> None:
+        self.stop, self.until = tuple(stop), tuple(until)
+        self.passed = b""
+        self.held = b""
+        self.ended = ""
+
+    def add(self, piece: bytes) -> tuple[bytes, str]:
+        """What may be passed on after this piece, and how the answer ended ("" = it goes on)."""
+        text = self.held + piece
+        ends = [(text.index(s), text.index(s), "stop") for s in self.stop if s in text]
+        ends += [(text.index(u) + len(u), text.index(u), "until") for u in self.until if u in text]
+        if ends:
+            cut, _, self.ended = min(ends, key=lambda end: end[1])
+            out, self.held = text[:cut], b""
+        else:
+            hold = self._could_begin(text)
+            out, self.held = text[: len(text) - hold], text[len(text) - hold :]
+        self.passed += out
+        return out, self.ended
+
+    def rest(self) -> bytes:
+        """What was held back, when the answer ended otherwise."""
+        out, self.held = self.held, b""
+        self.passed += out
+        return out
+
+    def _could_begin(self, text: bytes) -> int:
+        """The length of the longest end of the text that begins a stop string."""
+        longest = max((len(s) for s in (*self.stop, *self.until)), default=1) - 1
+        for n in range(min(longest, len(text)), 0, -1):
+            if any(s.startswith(text[-n:]) for s in (*self.stop, *self.until)):
+                return n
+        return 0

@@ -1,0 +1,1 @@
+"""Shared mathematics: pure functions on arrays and strings, each with its source."""

@@ -1,0 +1,31 @@
+"""No test talks to the internet: a socket guard allows loopback only."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+LOOPBACK = ("127.", "::1", "localhost")
+
+
+@pytest.fixture(autouse=True)
+def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else "unix socket"
+        if isinstance(address, tuple) and not str(host).startswith(LOOPBACK):
+            raise AssertionError(f"a test tried to connect to {host}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+    yield
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test writes to a store and a cache of its own."""
+    monkeypatch.setenv("SEPTET_STORE", str(tmp_path / "septet.db"))

@@ -1,0 +1,116 @@
+"""UniTE by hand: the cases K2–K6 of the check list, on views made of a few strings."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from septet.core.errors import BadParameter
+from septet.core.method import Reply
+from septet.core.session import Fused
+from septet.core.types import Tokens
+from septet.methods.b1_token.unite import Unite
+from septet.testing.scripted import view
+from septet.testing.toys import toy_config, toy_house
+
+# The two toy tokenizers of the check list: A has " cat" and "s", B also has " cats".
+A = {b"": 0.05, b" the": 0.10, b" cat": 0.50, b"s": 0.25, b"\n": 0.10}
+B = {b"": 0.10, b" the": 0.05, b" cat": 0.20, b" cats": 0.55, b"\n": 0.05, b"s": 0.05}
+HALF = np.array([0.5, 0.5])
+
+
+def fused(method: Unite, *views: object, weights: np.ndarray | None = None) -> dict[bytes, float]:
+    got, _ = method.fuse(list(views), HALF if weights is None else weights)  # type: ignore[arg-type]
+    assert isinstance(got, Fused)
+    return {t: round(float(p), 3) for t, p in zip(got.texts, got.p, strict=True)}
+
+
+def test_k5_the_paper_s_rule_gives_a_missing_string_its_first_sub_token() -> None:
+    # A: {cat .5, s .25, cats -> cat .5} -> (.4, .2, .4); B: {cat .2, s .05, cats .55} -> (.25, .0625, .6875)
+    got = fused(Unite(k=2, missing="first"), view(A), view(B))
+    assert got == {b" cat": 0.325, b"s": 0.131, b" cats": 0.544}
+
+
+def test_k5_a_missing_string_may_count_as_impossible() -> None:
+    got = fused(Unite(k=2, missing="zero"), view(A), view(B))
+    assert got == {b" cat": 0.458, b"s": 0.198, b" cats": 0.344}
+
+
+def test_k5_a_missing_string_may_be_scored_as_its_sub_tokens() -> None:
+    # P_A(" cats") = P(" cat")·P("s" | " cat") = .5·.8 = .4: A -> (.5, .25, .4)/1.15
+    fusing = Unite(k=2, missing="exact").fuse([view(A), view(B)], HALF)
+    (ask,) = next(fusing)
+    assert list(ask.args["spans"]) == [b" cats"]
+    with pytest.raises(StopIteration) as stop:
+        fusing.send([Reply([Tokens((b" cat", b"s"), np.log([0.5, 0.8]))])])
+    got, _ = stop.value.value
+    p = dict(zip(got.texts, got.p, strict=True))
+    assert p[b" cats"] == pytest.approx((0.4 / 1.15 + 0.6875) / 2)
+    assert p[b" cat"] == pytest.approx((0.5 / 1.15 + 0.25) / 2)
+
+
+def test_k4_ends_of_both_members_are_one_end() -> None:
+    a = view({b"": 0.45, b" x": 0.30, b" y": 0.25})
+    b = view({b"": 0.35, b" x": 0.40, b" z": 0.25})
+    got = fused(Unite(k=3, missing="zero"), a, b)
+    assert got[b""] == 0.4
+    assert max(got, key=got.__getitem__) == b""
+
+
+def test_k6_a_string_that_a_member_cannot_write_is_no_phantom_winner() -> None:
+    # logits (-1, -2) over two strings of A, a third that A has no token for: softmax (.731, .269, 0)
+    p = np.exp([-1.0, -2.0])
+    a = view({b"x": p[0] / 2, b"y": p[1] / 2, b"rest": 1 - p.sum() / 2})
+    b = view({b"q": 1.0})
+    got, _ = Unite(k=2, missing="zero").fuse([a, b], np.array([1.0, 0.0]))
+    order = {t: float(x) for t, x in zip(got.texts, got.p, strict=True)}
+    assert order[b"q"] == 0.0
+    rest = 1 - p.sum() / 2
+    assert order[b"rest"] == pytest.approx(rest / (rest + p[0] / 2))
+
+
+def test_k2_a_member_fused_with_itself_is_itself() -> None:
+    got = fused(Unite(k=5), view(A), view(A))
+    assert got == {t: round(p, 3) for t, p in A.items()}
+
+
+def test_k3_weight_one_leaves_only_that_member() -> None:
+    got = fused(Unite(k=2, missing="zero"), view(A), view(B), weights=np.array([0.0, 1.0]))
+    assert max(got, key=got.__getitem__) == b" cats"
+    # the union also holds A's "s", to which B gives .05
+    assert got[b" cats"] == round(0.55 / 0.80, 3)
+
+
+def test_support_is_each_member_s_share_in_a_string() -> None:
+    got, _ = Unite(k=2, missing="zero").fuse([view(A), view(B)], HALF)
+    assert got.support[list(got.texts).index(b" cats")].tolist() == [0.0, 1.0]
+    assert np.allclose(got.support.sum(axis=1), 1.0)
+
+
+def test_an_absent_member_leaves_its_weight_to_the_others() -> None:
+    got = fused(Unite(k=2, missing="zero"), None, view(B))
+    assert got == {b" cat": round(0.2 / 0.75, 3), b" cats": round(0.55 / 0.75, 3)}
+
+
+def test_weights_of_unknown_members_are_refused() -> None:
+    with pytest.raises(BadParameter, match="zoe"):
+        Unite(weights={"zoe": 1.0}).weights_of(["ada", "bob"])
+    with pytest.raises(BadParameter, match="not all 0"):
+        Unite(weights={"ada": 0.0}).weights_of(["ada", "bob"])
+
+
+@pytest.mark.parametrize("member", ["ada", "bob"])
+def test_k3_the_whole_answer_with_weight_one_is_that_member_s_own(member: str, tmp_path: Path) -> None:
+    parameters = {"missing": "zero", "weights": {member: 1.0}}
+    text = toy_config("unite", parameters, order=("ada", "bob"), folder=tmp_path)
+
+    async def both() -> tuple[str, str]:
+        async with toy_house(text) as house:
+            own = await house[member].ask("Who wrote Faust?", temperature=0.0)
+            return own.text, (await house["toys"].ask("Who wrote Faust?")).text
+
+    own, together = asyncio.run(both())
+    assert together == own

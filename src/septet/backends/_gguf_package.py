@@ -20,7 +20,7 @@ def cache_folder(place: Place) -> Path:
     return Path(home) / "septet"
 
 
-def file_in_package(package: str, place: Place) -> Path:
+def file_in_package(package: str, place: Place, *, backend: str = "llamacpp") -> Path:
     """The one GGUF file of an installed package, found without importing the package.
 
     A package that carries the file in parts has `assemble(output_path)`: it is called once, and the result
@@ -29,7 +29,7 @@ def file_in_package(package: str, place: Place) -> Path:
     """
     module = package.replace("-", "_")
     if not module.isidentifier():
-        raise BadParameter("llamacpp.package", package, "must be the name of one package")
+        raise BadParameter(f"{backend}.package", package, "must be the name of one package")
     spec = find_spec(module)
     if spec is None:
         raise ConfigError(f"the package {package} is not installed; install it with: pip install {package}")
@@ -41,7 +41,7 @@ def file_in_package(package: str, place: Place) -> Path:
     if files:
         names = ", ".join(file.name for file in files)
         raise BadParameter(
-            "llamacpp.package", package, f"must hold one GGUF file (it holds {names}); use path"
+            f"{backend}.package", package, f"must hold one GGUF file (it holds {names}); use path"
         )
     return _assembled(package, module, cache_folder(place) / "models")
 

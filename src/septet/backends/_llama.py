@@ -8,8 +8,9 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from septet.backends._chat import ChatTemplate
 from septet.backends._gguf import Header
-from septet.backends._llama_chat import ChatTemplate
+from septet.backends._llama_chat import chat_template
 from septet.core.backend import need
 from septet.core.errors import BackendError
 from septet.parts.decoding.vocabulary import PackedVocab
@@ -141,7 +142,7 @@ class Model:
         if not self.header.template:
             return None
         bos, eos = self.c.llama_vocab_bos(self._vocab), self.c.llama_vocab_eos(self._vocab)
-        return ChatTemplate(self.header.template, specials, self.text(bos), self.text(eos), self.header.name)
+        return chat_template(self.header.template, specials, self.text(bos), self.text(eos), self.header.name)
 
     def end_ids(self, template: ChatTemplate | None) -> tuple[int, ...]:
         """The END class: the file's end of text, its end of turn, and what its template puts behind an answer.

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from septet.backends._chat import ChatTemplate
 from septet.backends._llama import Model
-from septet.backends._llama_chat import ChatTemplate
 from septet.parts.decoding.vocabulary import PackedVocab
 
 _FORMAT = "1"

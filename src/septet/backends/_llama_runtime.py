@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from septet.backends._chat import ChatTemplate
 from septet.backends._llama import Model
-from septet.backends._llama_chat import ChatTemplate
 from septet.backends._runtime import Logits
 from septet.core.errors import BackendError, ConfigError
 from septet.core.types import Floats, Message, Query

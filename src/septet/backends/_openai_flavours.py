@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from septet.core.caps import Caps
 
@@ -18,7 +18,8 @@ class Flavour:
     chat is continued: "message", an unfinished assistant turn; "rendered", the server renders the prompt and
     completes it as text; "", not at all · names_stop: the reply says which stop string ended it · scores:
     log-probabilities of the tokens of the prompt · spells_end: the END of an answer is listed by its
-    spelling, not as an empty token.
+    spelling, not as an empty token · streaming: fields that make every event of a stream state the usage, so
+    that it is known where the stream is cut.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Flavour:
     names_stop: bool = False
     scores: bool = False
     spells_end: bool = False
+    streaming: Mapping[str, Any] = field(default_factory=lambda: {"stream_options": {"include_usage": True}})
 
 
 GENERIC = Flavour(name="generic", topk=20, many=True, seeded=False)
@@ -46,9 +48,17 @@ FLAVOURS: Mapping[str, Flavour] = {
             names_stop=True,
             scores=True,
             spells_end=True,
+            streaming={"stream_options": {"include_usage": True, "continuous_usage_stats": True}},
         ),
         # `n` of llama-server is limited by its number of slots, so samples are asked for one by one
-        Flavour(name="llama-server", topk=100, many=False, seeded=True, continues="rendered"),
+        Flavour(
+            name="llama-server",
+            topk=100,
+            many=False,
+            seeded=True,
+            continues="rendered",
+            streaming={"stream_options": {"include_usage": True}, "timings_per_token": True},
+        ),
         Flavour(name="ollama", topk=20, many=False, seeded=True),
     )
 }

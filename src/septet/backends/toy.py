@@ -65,7 +65,7 @@ class Toy(Backend):
     skill: Annotated[
         float, param("The share of known questions, by hash, that it answers right.", ge=0, le=1)
     ] = 1.0
-    seed: Annotated[int, param("Makes toys differ in their noise and in what they get wrong.", ge=0)] = 0
+    variant: Annotated[int, param("Makes toys differ in their noise and in what they get wrong.", ge=0)] = 0
     lacks: Annotated[tuple[str, ...], param("Capabilities that it does not offer; calling one raises.")] = ()
     fail: Annotated[bool, param("Every call raises a BackendError.")] = False
     topk_limit: Annotated[int, param("How many alternatives per token it reports.", ge=0)] = 100
@@ -92,7 +92,7 @@ class ToyEndpoint(LocalEndpoint):
     def __init__(self, toy: Toy) -> None:
         super().__init__(toy.offered())
         self.toy = toy
-        self.knowledge = Knowledge(toy.answers, toy.fallback, toy.skill, toy.seed)
+        self.knowledge = Knowledge(toy.answers, toy.fallback, toy.skill, toy.variant)
 
     def load(self) -> ToyRuntime:
         """Builds the vocabulary."""
@@ -152,7 +152,7 @@ class ToyActor(LocalActor):
         right = None if known is None else known[1]
         return np.array(
             [
-                0.9 if right is not None and right in text else 0.5 * unit_hash(self._toy.seed, "rate", text)
+                0.9 if right is not None and right in text else 0.5 * unit_hash(self._toy.variant, "rate", text)
                 for text in texts
             ]
         )

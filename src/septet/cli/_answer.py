@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, cast
 
 from septet.cli._terminal import COLOURS, console, dollars, visible, waiting
 from septet.core.errors import RunError
 from septet.core.types import Answer, Piece, Query
-from septet.engine.wire import query_json
-
-if TYPE_CHECKING:
-    from septet.engine.house import Asked, House
+from septet.engine.house import Asked, Request
+from septet.engine.plan_runner import Want
 
 
 class Writer:
@@ -55,29 +50,43 @@ class Writer:
             self.console.print(Text.assemble("most supported by: ", *parts))
 
 
-async def show(house: House, name: str, query: Query, *, stream: bool) -> Answer:
+def request_of(asked: Asked, query: Query, *, stream: bool) -> Request:
+    """A request that has its trace id, and has not begun."""
+    return Request(asked, query, Want("stream" if stream else "complete"), False)
+
+
+async def whole(request: Request) -> Answer:
+    """The answer of a request, with nothing shown but that it is waited for."""
+    with waiting(f"{request.asked.name} …"):
+        return await request.answer(_nowhere)
+
+
+async def _nowhere(piece: Piece) -> None:
+    """Where pieces go when nobody streams."""
+
+
+async def show(request: Request, *, stream: bool) -> Answer:
     """Asks and prints the answer and its summary. What was answered before an error is printed, too."""
-    asked = house[name]
-    writer = Writer(tuple(m.name for m in asked.ensemble.members))
+    writer = Writer(tuple(m.name for m in request.asked.ensemble.members))
     try:
-        answer = await _written(asked, query, writer, stream)
+        answer = await (_streamed(request, writer) if stream else whole(request))
+        if not stream:
+            for piece in answer.pieces or (Piece(answer.text),):
+                writer.piece(piece)
     except RunError as error:
         if not stream and error.partial is not None:
             writer.piece(Piece(error.partial.text))
-        writer.end()
         raise
-    except asyncio.CancelledError:
+    finally:
         writer.end()
-        raise
-    writer.end()
-    print(summary(answer, asked), file=sys.stderr)
+    print(summary(answer, request.asked), file=sys.stderr)
     return answer
 
 
-async def _written(asked: Asked, query: Query, writer: Writer, stream: bool) -> Answer:
+async def _streamed(request: Request, writer: Writer) -> Answer:
     answer: Answer | None = None
-    with waiting(f"{asked.name} …") as spinner:
-        async with aclosing(cast(Any, asked.stream(query) if stream else _whole(asked, query))) as items:
+    with waiting(f"{request.asked.name} …") as spinner:
+        async with aclosing(request.pieces()) as items:
             async for item in items:
                 spinner.stop()
                 if isinstance(item, Answer):
@@ -86,14 +95,6 @@ async def _written(asked: Asked, query: Query, writer: Writer, stream: bool) -> 
                     writer.piece(item)
     assert answer is not None, "a stream ends with its answer"
     return answer
-
-
-async def _whole(asked: Asked, query: Query) -> Any:
-    """The answer in the form of a stream, its pieces all at once."""
-    answer = await asked.ask(query)
-    for piece in answer.pieces or (Piece(answer.text),):
-        yield piece
-    yield answer
 
 
 def summary(answer: Answer, asked: Asked) -> str:
@@ -116,34 +117,6 @@ def summary(answer: Answer, asked: Asked) -> str:
     return " · ".join(parts)
 
 
-def cancelled_id(house: House, name: str, query: Query, began: float) -> str:
-    """The trace id of the request that was just interrupted; "" if it had not begun."""
-    asked = query_json(query)
-    for row in house.store.recent(20):
-        if (row["status"], row["ensemble"], row["query"]) == ("cancelled", name, asked) and row[
-            "at"
-        ] >= began:
-            return str(row["id"])
-    return ""
-
-
-class Interruptible:
-    """Notes the trace id of a request that Ctrl-C cancels, while the store is still open."""
-
-    def __init__(self, house: House, name: str, query: Query) -> None:
-        self.house, self.name, self.query = house, name, query
-        self.began = time.time()
-        self.trace_id = ""
-
-    def __enter__(self) -> Interruptible:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            self.trace_id = cancelled_id(self.house, self.name, self.query, self.began)
-
-    @property
-    def message(self) -> str:
-        """What to say about it."""
-        kept = f"; what was done is kept: septet trace {self.trace_id}" if self.trace_id else ""
-        return f"interrupted{kept}"
+def interrupted(request: Request) -> str:
+    """What to say after Ctrl-C."""
+    return f"interrupted; what was done is kept: septet trace {request.run.id}"

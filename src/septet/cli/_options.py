@@ -64,12 +64,13 @@ def given_text(text: str) -> str:
 
 
 def query_fields(
+    *,
     max_tokens: int | None,
     temperature: float | None,
     top_p: float | None,
     seed: int | None,
-    stop: list[str],
-    task: str,
+    stop: list[str] | None = None,
+    task: str = "",
 ) -> dict[str, Any]:
     """The sampling options as fields of a query."""
     return {
@@ -77,7 +78,7 @@ def query_fields(
         "temperature": temperature,
         "top_p": top_p,
         "seed": seed,
-        "stop": tuple(stop),
+        "stop": tuple(stop or ()),
         "task": task,
     }
 

@@ -33,7 +33,7 @@ def run(verb: str, arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         # whoever read our output has seen enough; what is still buffered must not raise at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 1
 
 
 def _invoke(verb: str, arguments: Sequence[str], as_json: bool) -> int:

@@ -72,7 +72,9 @@ def dollars(usd: float) -> str:
         return "$0"
     if usd >= 1:
         return f"${usd:.2f}"
-    return f"${usd:.4f}" if usd >= 0.001 else f"${usd:.8f}".rstrip("0").rstrip(".")
+    if usd < 5e-9:
+        return "<$0.00000001"
+    return f"${usd:.4f}" if usd >= 0.001 else f"${usd:.8f}".rstrip("0")
 
 
 def short(text: str, width: int) -> str:

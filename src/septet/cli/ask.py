@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from septet.cli._answer import Interruptible, show
+from septet.cli._answer import interrupted, request_of, show, whole
 from septet.cli._options import (
     DEFAULT_CONFIG,
     AsJson,
@@ -28,9 +28,8 @@ from septet.cli._options import (
     question,
 )
 from septet.cli._run import say_error
-from septet.cli._terminal import print_json, waiting
-from septet.core.types import Query
-from septet.engine.house import House
+from septet.cli._terminal import print_json
+from septet.engine.house import House, Request
 from septet.engine.wire import answer_json
 
 
@@ -50,26 +49,23 @@ def ask(
     stream: Stream = True,
 ) -> int:
     """Asks, prints the answer, and says who contributed what."""
-    query = question(text, system, query_fields(max_tokens, temperature, top_p, seed, stop, task))
+    sampling = query_fields(
+        max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, stop=stop, task=task
+    )
+    query = question(text, system, sampling)
     house = open_house(config, settings)
-    name = asked_name(house, ensemble)
-    watch = Interruptible(house, name, query)
+    request = request_of(house[asked_name(house, ensemble)], query, stream=stream and not json)
     try:
-        asyncio.run(_answered(house, name, query, watch, json, stream))
+        asyncio.run(_answered(house, request, json, stream))
     except KeyboardInterrupt:
-        say_error("Interrupted", watch.message, json, request=watch.trace_id, exit_code=130)
+        say_error("Interrupted", interrupted(request), json, request=request.run.id, exit_code=130)
         return 130
     return 0
 
 
-async def _answered(
-    house: House, name: str, query: Query, watch: Interruptible, json: bool, stream: bool
-) -> None:
+async def _answered(house: House, request: Request, json: bool, stream: bool) -> None:
     async with house:
-        with watch:
-            if not json:
-                await show(house, name, query, stream=stream)
-                return
-            with waiting(f"{name} …"):
-                answer = await house[name].ask(query)
-            print_json(answer_json(answer))
+        if json:
+            print_json(answer_json(await whole(request)))
+        else:
+            await show(request, stream=stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from septet.cli._answer import Interruptible, show
+from septet.cli._answer import interrupted, request_of, show, whole
 from septet.cli._options import (
     DEFAULT_CONFIG,
     AsJson,
@@ -26,7 +26,7 @@ from septet.cli._terminal import print_json
 from septet.cli.trace import screen
 from septet.core.errors import SeptetError
 from septet.core.types import Message, Query
-from septet.engine.house import House
+from septet.engine.house import House, Request
 from septet.engine.wire import answer_json
 
 COMMANDS = "/exit ends the conversation, /trace shows the calls of the last answer"
@@ -45,7 +45,7 @@ def chat(
 ) -> int:
     """Reads turns from standard input until /exit or its end."""
     house = open_house(config, settings)
-    fields = query_fields(max_tokens, temperature, top_p, seed, [], "")
+    fields = query_fields(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     conversation = Conversation(house, asked_name(house, ensemble), system, fields, json)
     with asyncio.Runner() as runner:
         try:
@@ -97,28 +97,25 @@ class Conversation:
     def _turn(self, runner: asyncio.Runner, text: str) -> int:
         """One turn; a failed or interrupted one leaves the transcript as it was."""
         query = Query(messages=(*self.turns, Message("user", text)), **self.fields)  # type: ignore[arg-type]
-        watch = Interruptible(self.house, self.name, query)
+        request = request_of(self.house[self.name], query, stream=not self.as_json)
+        self.trace_id = request.run.id
         try:
-            runner.run(self._answered(query, watch))
+            runner.run(self._answered(request))
         except KeyboardInterrupt:
-            self.trace_id = watch.trace_id or self.trace_id
-            print(watch.message, file=sys.stderr)
+            print(interrupted(request), file=sys.stderr)
             return 130
         except SeptetError as error:
             report(error, self.as_json)
-            self.trace_id = getattr(error, "request", "") or self.trace_id
             return error.exit_code
         return 0
 
-    async def _answered(self, query: Query, watch: Interruptible) -> None:
-        with watch:
-            if self.as_json:
-                answer = await self.house[self.name].ask(query)
-                print_json(answer_json(answer))
-            else:
-                answer = await show(self.house, self.name, query, stream=True)
-        self.turns = [*query.messages, Message("assistant", answer.text)]
-        self.trace_id = answer.trace_id
+    async def _answered(self, request: Request) -> None:
+        if self.as_json:
+            answer = await whole(request)
+            print_json(answer_json(answer))
+        else:
+            answer = await show(request, stream=True)
+        self.turns = [*request.query.messages, Message("assistant", answer.text)]
 
     def _show_trace(self) -> None:
         if not self.trace_id:

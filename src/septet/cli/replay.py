@@ -68,38 +68,38 @@ async def _outcome(house: House, request: Row) -> Answer | RunError:
 
 def compared(request: Row, outcome: Answer | RunError, missed: Sequence[str]) -> dict[str, Any]:
     """Both decisions, and whether they are the same: the choice, the weights and the text."""
-    then: dict[str, Any] = {
+    then, now = _stored(request), _now(outcome)
+    return {
+        "ensemble": request["ensemble"],
+        "same_decision": then["status"] == now["status"] and _same(then["verdict"], now["verdict"]),
+        "same_text": then["text"] == now["text"],
+        "missed": list(missed),
+        "then": then,
+        "now": now,
+    }
+
+
+def _stored(request: Row) -> dict[str, Any]:
+    return {
         "trace_id": request["id"],
         "status": request["status"],
         "text": request["answer"],
         "verdict": request["verdict"],
         "error": request["error"],
     }
+
+
+def _now(outcome: Answer | RunError) -> dict[str, Any]:
     if isinstance(outcome, RunError):
-        now: dict[str, Any] = {
-            "trace_id": outcome.request,
-            "status": "failed",
-            "text": "",
-            "verdict": {},
-            "error": str(outcome),
-        }
-    else:
-        now = {
-            "trace_id": outcome.trace_id,
-            "status": "done",
-            "text": outcome.text,
-            "verdict": verdict_json(outcome.verdict),
-            "error": "",
-            "answer": answer_json(outcome),
-        }
-    same_text = then["text"] == now["text"]
+        failed = {"trace_id": outcome.request, "status": "failed", "text": "", "verdict": {}}
+        return {**failed, "error": str(outcome)}
     return {
-        "ensemble": request["ensemble"],
-        "same_decision": then["status"] == now["status"] and _same(then["verdict"], now["verdict"]),
-        "same_text": same_text,
-        "missed": list(missed),
-        "then": then,
-        "now": now,
+        "trace_id": outcome.trace_id,
+        "status": "done",
+        "text": outcome.text,
+        "verdict": verdict_json(outcome.verdict),
+        "error": "",
+        "answer": answer_json(outcome),
     }
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from septet import server
 from septet.cli._options import DEFAULT_CONFIG, ConfigFile, Settings, open_house
-from septet.core.backend import need
 from septet.core.errors import BadParameter, ConfigError
-from septet.engine.house import House
 
 
 def serve(
     config: ConfigFile = DEFAULT_CONFIG,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = 8000,
     key_env: Annotated[
         str, typer.Option(help="The environment variable that holds the key which clients must send.")
     ] = "",
@@ -30,15 +29,18 @@ def serve(
     """Serves until it is stopped."""
     key = key_of(key_env)
     refuse_open_door(host, key, allow_remote)
-    uvicorn = need("uvicorn", extra="server")
-    need("starlette", extra="server")
-    from septet.server.app import make_app
-
     house = open_house(config, settings)
     for name in house.config.ensembles:
         house[name]  # an ensemble that does not fit is refused now, not at its first request
-    # a house lives on one event loop, from its first request to its close
-    asyncio.run(_served(uvicorn, make_app(house, key=key), house, host, port))
+    with asyncio.Runner() as runner:
+        try:
+            typer.echo(f"serving {', '.join(house.names)} on http://{host}:{port}/v1", err=True)
+            runner.run(server.serve(house, host=host, port=port, key=key))
+        except KeyboardInterrupt:
+            # how a server is stopped; uvicorn has ended the requests under way
+            typer.echo("stopped", err=True)
+        finally:
+            runner.run(house.close())
 
 
 def key_of(variable: str) -> str:
@@ -72,9 +74,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-async def _served(uvicorn: Any, app: Any, house: House, host: str, port: int) -> None:
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="info"))
-    async with house:
-        await server.serve()

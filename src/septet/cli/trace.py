@@ -19,7 +19,7 @@ BAR = 24
 """Columns of a bar: the whole time of the request."""
 
 SLOW = 0.5
-"""A call that takes more than this share of the request's time is pointed at."""
+"""The longest call is pointed at where it takes more than this share of the request's time."""
 
 Row = Mapping[str, Any]
 
@@ -86,7 +86,10 @@ def screen(request: Row, calls: Sequence[Row]) -> list[str]:
     names = [_name(call, request["ensemble"]) for call in calls]
     width = max((len(name) for name in names), default=0)
     total = max([request["seconds"], *(call["finished"] for call in calls)], default=0.0)
-    lines += [f"  {name:<{width}}  {_call(call, total)}" for name, call in zip(names, calls, strict=True)]
+    longest = max((c["finished"] - c["queued"] for c in calls), default=0.0)
+    lines += [
+        f"  {name:<{width}}  {_call(call, total, longest)}" for name, call in zip(names, calls, strict=True)
+    ]
     return [*lines, f"  {_sums(request, calls)}"]
 
 
@@ -108,7 +111,7 @@ def _name(call: Row, root: str) -> str:
     return f"{inner}/{call['member']}" if inner else str(call["member"])
 
 
-def _call(call: Row, total: float) -> str:
+def _call(call: Row, total: float, longest: float) -> str:
     """One call: seconds, bar, tokens, USD, purpose, and whatever is out of the ordinary."""
     seconds, usage = call["finished"] - call["queued"], call["usage"]
     does = call["do"] if call["purpose"] == call["do"] else f"{call['do']} ({call['purpose']})"
@@ -117,12 +120,14 @@ def _call(call: Row, total: float) -> str:
         f"{usage['prompt_tokens']}→{usage['completion_tokens']} tokens".ljust(16),
         dollars(call["usd"]).ljust(9),
         does,
-        *_remarks(call, seconds, total),
+        *_remarks(call),
     ]
+    if seconds == longest and seconds > SLOW * total:
+        parts.append(f" <- {seconds / total:.0%} of the wait")
     return " ".join(parts).rstrip()
 
 
-def _remarks(call: Row, seconds: float, total: float) -> list[str]:
+def _remarks(call: Row) -> list[str]:
     remarks = [
         f"{count:g} {step}" for step, count in call["steps"].items() if step in ("next", "push", "look")
     ]
@@ -135,8 +140,6 @@ def _remarks(call: Row, seconds: float, total: float) -> list[str]:
         remarks.append("cached")
     if call["error"]:
         remarks.append(f"error: {short(call['error'], 160)}")
-    if total and seconds > SLOW * total:
-        remarks.append(f"<- {seconds / total:.0%} of the wait")
     return [f" {'  '.join(remarks)}"] if remarks else []
 
 

@@ -57,8 +57,15 @@ class Builder:
         if name in self.config.ensembles:
             return self.ensemble(name)
         if name in self.config.members:
-            config = EnsembleConfig(name=name, method="member", members=(name,), limits=self.config.limits)
-            return Ensemble(name, config, Direct(), (self.member(name),), {}, Cell(Path()))
+            member = self.member(name)
+            config = EnsembleConfig(
+                name=name,
+                method="member",
+                members=(name,),
+                limits=self.config.limits,
+                seed=member.spec.defaults.seed,
+            )
+            return Ensemble(name, config, Direct(), (member,), {}, Cell(Path()))
         raise UnknownName("ensemble or member", name, self.names, Path(self.config.path).name)
 
     # --- members ----------------------------------------------------------------------------------

@@ -103,6 +103,11 @@ class Result:
 OnPiece = Callable[[Piece], Any]
 
 
+def whole_characters() -> codecs.IncrementalDecoder:
+    """Turns bytes into text as they come; the bytes of an unfinished character wait, at the end for ever."""
+    return codecs.getincrementaldecoder("utf-8")("replace")
+
+
 class Answering:
     """One request of one ensemble. `on_piece` receives the streamed pieces, whole characters only."""
 
@@ -112,7 +117,7 @@ class Answering:
         self.ensemble, self.run, self.gate, self.want, self.on_piece = ensemble, run, gate, want, on_piece
         self.query = self._own(query)
         self.pieces: list[Piece] = []
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = whole_characters()
 
     def _own(self, query: Query) -> Query:
         """The query as this ensemble takes it; what it cannot honour is refused, not ignored."""
@@ -220,10 +225,11 @@ class Answering:
             await session.close()
         names = session.together.names
         most = ", ".join(f"{n} {share:.0%}" for n, share in zip(names, written.shares, strict=True))
-        reason = f"{len(written.tokens)} pieces; support: {most}"
+        n = len(written.tokens)
+        reason = f"{n} piece{'' if n == 1 else 's'}; support: {most}"
         if session.together.errors:
             reason += "; failed: " + "; ".join(session.together.errors)
-        text = written.text.decode("utf-8", "replace")
+        text = whole_characters().decode(written.text)
         verdict = Verdict(text=text, weights=written.shares, reason=reason)
         return Result(text=text, verdict=verdict, finish=written.finish, tokens=written.tokens)  # type: ignore[arg-type]
 

@@ -20,7 +20,7 @@ from septet.core.types import Completion, Floats, Metered, Piece, Query, Tokens
 from septet.engine.members import Member
 from septet.engine.run import Run
 from septet.engine.store import Store
-from septet.engine.wire import completion_json, completion_of, query_json
+from septet.engine.wire import completion_json, completion_of, query_json, value_json
 
 BYTES_PER_TOKEN = 3
 """A low guess, so that the reserved prompt tokens of a call are rather too many than too few."""
@@ -115,6 +115,7 @@ class BoundMember:
             began = self.gate.clock()
             metered: Metered[Any] = await self._attempts(ability, args, note)
             note.usage, note.usd = metered.usage, self._price(metered.usage, self.gate.clock() - began)
+            note.output = {"value": value_json(metered.value)}
         return metered.value
 
     async def _complete(self, args: Mapping[str, Any], purpose: str) -> list[Completion]:

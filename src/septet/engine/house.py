@@ -228,7 +228,8 @@ class Request:
     """One root request: its run, its row in the store, its answer."""
 
     def __init__(self, asked: Asked, query: Query, want: Want, cache: bool, plan: Any = None) -> None:
-        self.asked, self.query, self.want, self.plan = asked, query, want, plan
+        seed = asked.ensemble.config.seed if query.seed is None else query.seed
+        self.asked, self.query, self.want, self.plan = asked, query.but(seed=seed), want, plan
         house, limits = asked.house, asked.ensemble.config.limits
         self.gate, self.store = house.gate, house.store
         now = self.gate.clock()
@@ -236,7 +237,7 @@ class Request:
         self.run = Run(
             id=new_id(self.at),
             path=(asked.name,),
-            seed=asked.ensemble.config.seed if query.seed is None else query.seed,
+            seed=seed,
             limits=limits,
             began=now,
             deadline=now + limits.seconds,
@@ -335,6 +336,8 @@ class Request:
         """Approximations that were agreed to, and whatever the run noted."""
         e = self.asked.ensemble
         notes = list(self.run.notes)
+        if e.cell.learned is not None:
+            notes.append(f"state version {e.cell.learned.version}")
         if e.config.approximate and e.method.needs().full:
             notes += [
                 f"approximate: top {m.caps.topk} of {m.name} in place of its full distribution"

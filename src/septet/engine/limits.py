@@ -10,8 +10,7 @@ from septet.core.method import SeatPool
 from septet.core.money import Load, Usage
 from septet.core.types import Query
 from septet.engine.config import Limits
-from septet.engine.direct import Direct
-from septet.engine.ensemble import TOGETHER, Ensemble, seat_of
+from septet.engine.ensemble import Ensemble, seat_of
 from septet.engine.gate import BYTES_PER_TOKEN
 from septet.engine.members import Member
 
@@ -53,7 +52,7 @@ def worst_case(ensemble: Ensemble, query: Query) -> Worst:
 def _add(
     ensemble: Ensemble, query: Query, times: int, loads: dict[str, Load], leaves: dict[str, Member]
 ) -> None:
-    query = _with_length(ensemble, query)
+    query = query if query.max_tokens else query.but(max_tokens=ensemble.max_tokens)
     pool = SeatPool(
         tuple(seat_of(m) for m in ensemble.members),
         {role: tuple(seat_of(a) for a in actors) for role, actors in ensemble.roles.items()},
@@ -66,18 +65,10 @@ def _add(
         load = asked.get(actor.name, Load())
         if isinstance(actor, Member):
             leaves[actor.name] = actor
-            tokens = load.tokens or load.calls * actor.max_tokens
-            load = Load(load.calls * times, load.prompts * times, tokens * times)
+            load = Load(load.calls * times, load.prompts * times, load.tokens * times)
             loads[actor.name] = loads.get(actor.name, Load()) + load
         elif load.calls:
             _add(actor, query, times * load.calls, loads, leaves)
-
-
-def _with_length(ensemble: Ensemble, query: Query) -> Query:
-    shared = not isinstance(ensemble.method, Direct) and ensemble.method.card.facets.granularity in TOGETHER
-    if query.max_tokens is None and shared:
-        return query.but(max_tokens=ensemble.max_tokens)
-    return query
 
 
 def check_calls(ensemble: Ensemble, query: Query, limits: Limits) -> None:

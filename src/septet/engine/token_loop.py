@@ -13,6 +13,7 @@ from septet.core.errors import LimitReached, NoCandidate, RunError
 from septet.core.method import Ask, Emit, Fuses, Reply, Rng, Seat, asking
 from septet.core.session import END, Draft, Fused, Meter, Next, Sampler, Session, View, Vocab
 from septet.core.types import Floats, Query, Tokens
+from septet.parts.decoding.stopping import Stopping
 from septet.parts.decoding.vocabulary import GrowingVocab
 
 TOP_REPORTED = 20
@@ -258,10 +259,10 @@ async def answer_with(
     looked for in the bytes of the whole answer, across pieces.
     """
     t = session.together
-    text, texts, logps = b"", [], []
+    texts, logps = [], []
     top: list[tuple[tuple[bytes, float], ...]] = []
     share, finish = np.zeros(len(t.names)), "length"
-    watch = StopWatch([s.encode() for s in stop], [u.encode() for u in query.until])
+    said = Stopping(tuple(s.encode() for s in stop), tuple(u.encode() for u in query.until))
     for step in range(query.max_tokens or 256):
         fused = await session.distribution()
         rng = rng_of(step) if query.temperature else None
@@ -274,64 +275,22 @@ async def answer_with(
         logps.append(logp)
         top.append(_top(fused))
         share += fused.support[i]
-        text += piece
-        support = dict(zip(t.names, fused.support[i].tolist(), strict=True))
-        out, ended = watch.add(piece)
-        if out:
-            await emit(out, support, logp)
-        if ended:
-            text, finish = watch.passed, ended
+        certain, said = len(said.passed), said.after(piece)
+        if len(said.passed) > certain:
+            support = dict(zip(t.names, fused.support[i].tolist(), strict=True))
+            await emit(said.passed[certain:], support, logp)
+        if said.ended:
+            finish = said.ended
             break
         await session.push(piece)
-    if finish in ("length", "stop") and not watch.ended:
-        rest = watch.rest()
-        if rest:
-            await emit(rest, {}, float("nan"))
+    if said.held and not said.ended:
+        await emit(said.held, {}, float("nan"))
     total = share.sum()
-    return Written(
-        text, finish, Tokens(tuple(texts), np.array(logps), tuple(top)), share / total if total else share
-    )
+    tokens = Tokens(tuple(texts), np.array(logps), tuple(top))
+    return Written(said.closed().passed, finish, tokens, share / total if total else share)
 
 
 def _top(fused: Fused) -> tuple[tuple[bytes, float], ...]:
     best = np.argsort(-fused.p, kind="stable")[:TOP_REPORTED]
     with np.errstate(divide="ignore"):
         return tuple((fused.texts[i], float(np.log(fused.p[i]))) for i in best)
-
-
-class StopWatch:
-    """Holds back what may be the beginning of a stop string; ends before `stop`, after `until`."""
-
-    def __init__(self, stop: Sequence[bytes], until: Sequence[bytes]) -> None:
-        self.stop, self.until = tuple(stop), tuple(until)
-        self.passed = b""
-        self.held = b""
-        self.ended = ""
-
-    def add(self, piece: bytes) -> tuple[bytes, str]:
-        """What may be passed on after this piece, and how the answer ended ("" = it goes on)."""
-        text = self.held + piece
-        ends = [(text.index(s), text.index(s), "stop") for s in self.stop if s in text]
-        ends += [(text.index(u) + len(u), text.index(u), "until") for u in self.until if u in text]
-        if ends:
-            cut, _, self.ended = min(ends, key=lambda end: end[1])
-            out, self.held = text[:cut], b""
-        else:
-            hold = self._could_begin(text)
-            out, self.held = text[: len(text) - hold], text[len(text) - hold :]
-        self.passed += out
-        return out, self.ended
-
-    def rest(self) -> bytes:
-        """What was held back, when the answer ended otherwise."""
-        out, self.held = self.held, b""
-        self.passed += out
-        return out
-
-    def _could_begin(self, text: bytes) -> int:
-        """The length of the longest end of the text that begins a stop string."""
-        longest = max((len(s) for s in (*self.stop, *self.until)), default=1) - 1
-        for n in range(min(longest, len(text)), 0, -1):
-            if any(s.startswith(text[-n:]) for s in (*self.stop, *self.until)):
-                return n
-        return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,19 @@ def tokens_of(data: Mapping[str, Any] | None) -> Tokens | None:
             tuple((p.encode("latin-1"), -math.inf if x is None else x) for p, x in row) for row in data["top"]
         )
     return Tokens(tuple(t.encode("latin-1") for t in data["texts"]), logp, top)
+
+
+def value_json(value: Any) -> Any:
+    """What score, embed, rate, compare and run gave: arrays as lists, tokens as `tokens_json`."""
+    if isinstance(value, Tokens):
+        return tokens_json(value)
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [value_json(v) for v in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def completion_json(c: Completion, *, tokens: bool = False) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from septet.core.backend import need
@@ -10,8 +11,6 @@ from septet.engine.house import House
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def make_app(house: House, *, key: str = "", ping_seconds: float = 10.0) -> Starlette:
@@ -31,7 +30,7 @@ async def serve(house: House, *, host: str = "127.0.0.1", port: int = 8000, key:
 
     An address that others can reach is refused without a key.
     """
-    if host not in LOOPBACK and not key:
+    if not (is_loopback(host) or key):
         raise ConfigError(f"serving on {host} lets others ask; give a key, or stay on 127.0.0.1")
     uvicorn = need("uvicorn", extra="server")
     config = uvicorn.Config(
@@ -42,3 +41,15 @@ async def serve(house: House, *, host: str = "127.0.0.1", port: int = 8000, key:
         timeout_graceful_shutdown=10,
     )
     await uvicorn.Server(config).serve()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("0.0.0.0"), is_loopback("example.org")
+    (True, True, False, False)
+    """
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

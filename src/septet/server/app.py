@@ -60,13 +60,18 @@ class Desk:
     async def asked(self, name: str) -> Asked:
         """A model by name. Building one reads files, so it is done off the event loop, one at a time."""
         self._check_name(name)
-        async with self._building:
-            if name not in self._ready:
-                try:
-                    self._ready[name] = await asyncio.to_thread(self.house.__getitem__, name)
-                except SeptetError as error:
-                    raise unavailable(error) from error
+        if name not in self._ready:
+            async with self._building:
+                await self._build(name)
         return self._ready[name]
+
+    async def _build(self, name: str) -> None:
+        if name in self._ready:
+            return  # another request has built it while this one waited
+        try:
+            self._ready[name] = await asyncio.to_thread(self.house.__getitem__, name)
+        except SeptetError as error:
+            raise unavailable(error) from error
 
     def _check_name(self, name: str) -> None:
         if name not in self.house.names:

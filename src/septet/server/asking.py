@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeAlias, cast
+from typing import TypeAlias
 from zlib import crc32
 
-from septet.core.errors import BadParameter, LimitReached
+from septet.core.errors import LimitReached
 from septet.core.money import Usage
 from septet.core.trace import CallEvent
 from septet.core.types import Answer, Piece
@@ -19,6 +19,7 @@ from septet.engine.house import Asked, Request
 from septet.engine.limits import worst_case
 from septet.engine.plan_runner import Want
 from septet.engine.run import Recorder, Run
+from septet.server.errors import Refusal
 from septet.server.requests import Wanted
 
 Event: TypeAlias = tuple[int, Piece | Answer]
@@ -93,8 +94,7 @@ class Asking:
 
     async def _work(self, j: int) -> None:
         try:
-            stream = cast("AsyncGenerator[Piece | Answer, None]", self.requests[j].pieces())
-            async with aclosing(stream) as pieces:
+            async with aclosing(self.requests[j].pieces()) as pieces:
                 async for item in pieces:
                     self._queue.put_nowait((j, item))
         except Exception as error:
@@ -124,15 +124,17 @@ class Asking:
 
 def refuse(ensemble: Ensemble, wanted: Wanted) -> None:
     """Refuses what this model cannot honour; nothing has been called."""
-    caps, query = ensemble.caps, wanted.query
-    if not caps.text:
-        raise BadParameter("model", ensemble.name, "must be one that answers in text")
-    if wanted.top is not None and not caps.logprobs:
-        raise BadParameter("logprobs", True, f"is not offered by {ensemble.name!r}")
-    if wanted.tools_for and not caps.tools:
-        raise BadParameter(wanted.tools_for, "…", f"needs tools, which {ensemble.name!r} does not offer")
+    caps, name = ensemble.caps, ensemble.name
+    lacks = (
+        (not caps.text, "model", "text"),
+        (wanted.top is not None and not caps.logprobs, "logprobs", "log-probabilities"),
+        (bool(wanted.tools_for) and not caps.tools, wanted.tools_for, "tools and response formats"),
+    )
+    for lacking, field, what in lacks:
+        if lacking:
+            raise Refusal(400, f"{field}: {name!r} does not offer {what}", param=field)
     allowed = ensemble.config.limits.calls
-    calls = worst_case(ensemble, query).calls * wanted.n
+    calls = worst_case(ensemble, wanted.query).calls * wanted.n
     if calls > allowed:
         raise LimitReached("calls (worst case, before the first call)", calls, allowed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Protocol
 
 from septet.core.money import Usage
@@ -102,7 +103,7 @@ class Text:
             "tokens": texts,
             "token_logprobs": [_logp(lp) for lp in tokens.logp.tolist()],
             "top_logprobs": [{_text(t): _logp(lp) for t, lp in row[:top]} for row in rows],
-            "text_offset": [sum(map(len, texts[:i])) for i in range(len(texts))],
+            "text_offset": list(accumulate(map(len, texts), initial=0))[:-1],
         }
 
 

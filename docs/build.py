@@ -1,0 +1,245 @@
+"""Writes the generated pages: method cards, the backends, the command line's help, the configuration's schema.
+
+python docs/build.py writes them; with --check it names every page that is stale, and fails.
+Only what comes with septet is written down here; nothing heavy is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from septet.cli import VERBS
+from septet.cli import main as cli
+from septet.cli._facts import backend_json, method_json, shown, words
+from septet.core.facets import Family
+from septet.engine import catalogue
+from septet.engine.config import schema
+
+DOCS = Path(__file__).parent
+
+NOTE = "<!-- Written by `make docs`; edit what it is made from. -->\n\n"
+
+FAMILIES: Mapping[Family, str] = {
+    Family.PRETRAINED: "pretrained routers: a fit on recorded outcomes says who answers",
+    Family.NONPRETRAINED: "non-pretrained routers: training-free, or learning mainly while they serve",
+    Family.TOKEN: "token level: members share one answer, one fused token at a time",
+    Family.SPAN: "span level: the best of the members' next few words, again and again",
+    Family.PROCESS: "process level: the best path of reasoning steps",
+    Family.NONCASCADE: "non-cascade: complete answers of all members, then a selection or a new text",
+    Family.CASCADE: "cascade: one member after the other, until an answer is good enough",
+}
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page by its path under docs/."""
+    methods = [method_json(name) for name in built_in("methods")]
+    methods.sort(key=lambda m: (m["family"], m["name"]))
+    found = {Path("methods") / f"{m['name']}.md": method_page(m) for m in methods}
+    found[Path("methods/README.md")] = methods_page(methods)
+    found[Path("backends.md")] = backends_page([backend_json(name) for name in built_in("backends")])
+    found[Path("cli.md")] = cli_page()
+    found[Path("config-schema.json")] = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return found
+
+
+def built_in(kind: catalogue.Kind) -> list[str]:
+    """The names of what septet itself brings; an installed plug-in has its own pages."""
+    return sorted(name for name, entry in catalogue.entries(kind).items() if entry.owner == "septet")
+
+
+# --- methods -------------------------------------------------------------------------------------------
+
+
+def method_page(m: Mapping[str, Any]) -> str:
+    """The card of one method."""
+    facets = {k: shown(v) for k, v in m["facets"].items() if k != "family" and v is not None}
+    rows = {
+        "family": f"{m['family'][:2]}, {FAMILIES[Family(m['family'])].partition(':')[0]}",
+        "paper": link(m["paper"]),
+        **{name.replace("_", "-"): value for name, value in facets.items()},
+        "members": pool_rule(m["pool"]),
+        "each must offer": words(m["needs"]),
+        **{f"role `{role}` must offer": words(caps) for role, caps in m["roles"].items()},
+        "learns": learns(m),
+        "decides over": {"query": "one query", "dataset": "all queries of a task", "stream": "a stream"}[
+            m["scope"]
+        ],
+        "order of members": "changes nothing but ties" if m["permutes"] else "means something",
+    }
+    return (
+        f"{NOTE}# {m['name']}\n\n{m['idea']}\n\n*{m['title']}*\n\n"
+        + table(("", ""), rows.items())
+        + "\n## Parameters\n\n"
+        + parameters(m["parameters"])
+        + "\n## Where it differs from the paper\n\n"
+        + ("".join(f"- {d}\n" for d in m["differs"]) or "Nowhere that we know of.\n")
+        + f"\n## Reproduction\n\n{reproduction(m['name'])}\n"
+    )
+
+
+def reproduction(name: str) -> str:
+    """Where the note on the paper's claim is, or that there is none yet."""
+    if (DOCS / "reproductions" / f"{name}.md").exists():
+        return f"[What the paper claims and what we measured](../reproductions/{name}.md)"
+    return f"None yet; it will be `docs/reproductions/{name}.md`."
+
+
+def methods_page(methods: Sequence[Mapping[str, Any]]) -> str:
+    """The table of all methods, family by family."""
+    text = (
+        f"{NOTE}# Methods\n\nThe families are those of arXiv 2502.18036. Needs are those of the defaults.\n"
+    )
+    for family, sentence in FAMILIES.items():
+        rows = [
+            (f"[{m['name']}]({m['name']}.md)", link(m["paper"]), m["idea"], learns(m), needs(m))
+            for m in methods
+            if m["family"] == family
+        ]
+        text += f"\n## {family.code}, {sentence}\n\n"
+        text += (
+            table(("method", "paper", "idea", "learns", "members must offer"), rows) if rows else "None.\n"
+        )
+    return text
+
+
+def needs(m: Mapping[str, Any]) -> str:
+    """What members and roles must offer."""
+    return "; ".join([words(m["needs"]), *(f"{role}: {words(c)}" for role, c in m["roles"].items())])
+
+
+def learns(m: Mapping[str, Any]) -> str:
+    """When a method learns, in words."""
+    kinds = (("fitted beforehand (`septet fit`)", m["trained"]), ("while it serves", m["online"]))
+    return ", then ".join(kind for kind, is_so in kinds if is_so) or "nothing"
+
+
+def pool_rule(pool: Mapping[str, Any]) -> str:
+    """How many members, of what kind, in what order."""
+    said = [f"{pool['at_least']} to {pool['at_most']}" if pool["at_most"] else f"{pool['at_least']} or more"]
+    said += ["all with one vocabulary"] if pool["vocabulary"] == "same" else []
+    said += [f"in the order: {pool['order']}"] if pool["order"] != "none" else []
+    said += ["each with a price"] if pool["priced"] else []
+    return ", ".join(said)
+
+
+def link(paper: str) -> str:
+    """A paper as a link: arXiv ids and DOIs; anything else as it is."""
+    if re.fullmatch(r"\d{4}\.\d{4,5}", paper):
+        return f"[arXiv {paper}](https://arxiv.org/abs/{paper})"
+    return f"[doi {paper}](https://doi.org/{paper})" if paper.startswith("10.") else paper
+
+
+# --- backends ------------------------------------------------------------------------------------------
+
+
+def backends_page(backends: Sequence[Mapping[str, Any]]) -> str:
+    """The cards of all backends."""
+    text = f"{NOTE}# Backends\n\nWhat a member's `backend` may be, and the options that go with it.\n"
+    for b in backends:
+        rows = {
+            "offers": b["offers"],
+            "install": f'`pip install "septet[{b["extra"]}]"`' if b["extra"] else "nothing more than septet",
+        }
+        tested = "".join(f"- {t}\n" for t in b["tested"]) or "- not said\n"
+        text += f"\n## {b['name']}\n\n{b['title']}.\n\n{table(('', ''), rows.items())}"
+        text += f"\nTested against:\n\n{tested}\n{parameters(b['options'])}"
+    return text
+
+
+# --- the command line ----------------------------------------------------------------------------------
+
+
+def cli_page() -> str:
+    """The help of every verb, as a terminal of 100 columns shows it."""
+    text = f"{NOTE}# The command line\n\n```console\n$ septet --help\n{help_of()}```\n"
+    for verb in VERBS:
+        text += f"\n## {verb}\n\n```console\n$ septet {verb} --help\n{help_of(verb)}```\n"
+    return text
+
+
+def help_of(*verb: str) -> str:
+    """What `septet VERB --help` prints where there is no terminal."""
+    said = io.StringIO()
+    plain = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
+    with patch.dict(os.environ, plain), redirect_stdout(said):
+        exit_code = cli([*verb, "--help"])
+    if exit_code:
+        raise RuntimeError(f"septet {' '.join(verb)} --help ended with {exit_code}")
+    return "".join(f"{line.rstrip()}\n" for line in said.getvalue().strip().splitlines())
+
+
+# --- tables --------------------------------------------------------------------------------------------
+
+
+def parameters(found: Sequence[Mapping[str, Any]]) -> str:
+    """A table of hyper-parameters or options."""
+    if not found:
+        return "None.\n"
+    rows = [(f"`{p['name']}`", code(shown(p["default"])), p["rule"], p["sentence"]) for p in found]
+    return table(("name", "default", "rule", "meaning"), rows)
+
+
+def code(value: str) -> str:
+    """A default as code; an empty text as nothing."""
+    return f"`{value}`" if value else ""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; a bar in a cell is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(str(c).replace('|', chr(92) + '|') for c in line)} |\n" for line in lines)
+
+
+# --- the command ---------------------------------------------------------------------------------------
+
+
+def stale(docs: Path) -> list[str]:
+    """The pages under `docs` that differ from what would be written, and those that would not be."""
+    new = pages()
+    old = [p.relative_to(docs) for p in (docs / "methods").glob("*.md")]
+    differing = [
+        p for p, text in new.items() if not (docs / p).is_file() or (docs / p).read_text("utf-8") != text
+    ]
+    return sorted(str(p) for p in {*differing, *(p for p in old if p not in new)})
+
+
+def write(docs: Path) -> None:
+    """Writes every page and removes the cards of methods that are gone."""
+    new = pages()
+    for path in (docs / "methods").glob("*.md"):
+        if path.relative_to(docs) not in new:
+            path.unlink()
+    for path, text in new.items():
+        (docs / path).parent.mkdir(parents=True, exist_ok=True)
+        (docs / path).write_text(text, encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is stale")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="the folder of the pages")
+    given = parser.parse_args(arguments)
+    if not given.check:
+        write(given.docs)
+        return 0
+    found = stale(given.docs)
+    for page in found:
+        sys.stderr.write(f"stale: docs/{page}\n")
+    if found:
+        sys.stderr.write("write them anew with: make docs\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

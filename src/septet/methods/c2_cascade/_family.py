@@ -1,0 +1,148 @@
+"""Cascades: members are asked one after the other until an answer is good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from septet.core.errors import NoCandidate
+from septet.core.method import Asking, Method, Plan, Rng, SeatPool, asking
+from septet.core.money import Load
+from septet.core.types import Completion, Query, Verdict
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A member that was asked: its answer and the confidence in it, or None, NaN and why it failed."""
+
+    member: int
+    completion: Completion | None
+    confidence: float
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The answer is that of `so_far[index]`; `reason` is one plain sentence."""
+
+    index: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Ask this member next, with another query if one is given."""
+
+    member: int
+    query: Query | None = None
+
+
+class Cascade(Method):
+    """Gives `confidence`; or also `next_step`, for what is not a chain with thresholds.
+
+    `confidence(query, so_far, pool, state)` -> confidence in so_far[-1] · `next_step(query, so_far, pool,
+    state, rng)` -> Stop or Run. Both may be generators of asks. A chain gives `chain` and `threshold_after`.
+    """
+
+    logprobs: int = 0
+    """How many alternatives per token the members report with their answers; 0: no log-probabilities."""
+
+    def confidence(
+        self, query: Query, so_far: Sequence[Tried], pool: SeatPool, state: Any
+    ) -> float | Asking[float]:
+        """The confidence in the last answer."""
+        raise NotImplementedError
+
+    def chain(self, pool: SeatPool, state: Any) -> Sequence[int]:
+        """The members in the order in which they are asked; all, in the pool's order, if not said otherwise."""
+        return range(len(pool.members))
+
+    def threshold_after(self, position: int, state: Any) -> float:
+        """The confidence from which the answer of the chain's member at this position is accepted."""
+        raise NotImplementedError
+
+    def next_step(
+        self, query: Query, so_far: Sequence[Tried], pool: SeatPool, state: Any, rng: Rng
+    ) -> Stop | Run | Asking[Stop | Run]:
+        """Down the chain until an answer reaches its threshold; the last is always accepted.
+
+        Members off the chain are asked only when every one on it has failed.
+        """
+        chain = list(self.chain(pool, state))
+        if so_far and so_far[-1].completion is not None and self._accepted(so_far[-1], chain, state):
+            return Stop(len(so_far) - 1, self.story(so_far, len(so_far) - 1, chain, pool, state))
+        tried = {t.member for t in so_far}
+        if (following := next((i for i in chain if i not in tried), None)) is not None:
+            return Run(following)
+        if any(t.completion is not None for t in so_far):
+            index = most_confident(so_far)
+            return Stop(index, self.story(so_far, index, chain, pool, state))
+        spare = next((i for i in range(len(pool.members)) if i not in tried), None)
+        if spare is None:
+            failures = "; ".join(f"{pool.names[t.member]}: {t.error}" for t in so_far)
+            raise NoCandidate(f"every member failed: {failures}")
+        return Run(spare)
+
+    def _accepted(self, last: Tried, chain: Sequence[int], state: Any) -> bool:
+        if last.member not in chain or last.member == chain[-1]:
+            return True
+        return last.confidence >= self.threshold_after(chain.index(last.member), state)
+
+    def story(
+        self, so_far: Sequence[Tried], index: int, chain: Sequence[int], pool: SeatPool, state: Any
+    ) -> str:
+        """One sentence: why each member was left and the chosen one kept."""
+        parts = []
+        for i, tried in enumerate(so_far):
+            name, last = pool.names[tried.member], tried.member not in chain or tried.member == chain[-1]
+            following = f", so {pool.names[so_far[i + 1].member]} was asked" if i + 1 < len(so_far) else ""
+            if tried.completion is None:
+                parts.append(f"{name} failed{following}")
+            elif last:
+                parts.append(f"{name if not parts else 'it'} is last and always accepted")
+            else:
+                threshold = self.threshold_after(chain.index(tried.member), state)
+                sign = "≥" if tried.confidence >= threshold else "<"
+                parts.append(
+                    f"confidence {tried.confidence:.2f} {sign} {threshold:.2f} after {name}{following}"
+                )
+        if index != len(so_far) - 1:
+            parts.append(f"{pool.names[so_far[index].member]} is the most confident that answered")
+        return "; ".join(parts)
+
+    def worst(self, query: Query, pool: SeatPool) -> dict[str, Load]:
+        """Every member once."""
+        return {m.name: Load(1, 1, query.max_tokens or 0) for m in pool.members}
+
+    def plan(self, query: Query, pool: SeatPool, state: Any, rng: Rng) -> Plan:
+        """Ask, judge, stop or go on."""
+        so_far: list[Tried] = []
+        while True:
+            asked: Asking[Stop | Run] = asking(self.next_step(query, tuple(so_far), pool, state, rng))
+            step = yield from asked
+            if isinstance(step, Stop):
+                return verdict_of(so_far, step)
+            seat = pool.members[step.member]
+            (reply,) = yield [seat.complete(step.query or query, logprobs=self.logprobs)]
+            if not reply.ok:
+                so_far.append(Tried(step.member, None, float("nan"), str(reply.error)))
+                continue
+            so_far.append(Tried(step.member, reply.value[0], float("nan")))
+            confidence = yield from asking(self.confidence(query, tuple(so_far), pool, state))
+            so_far[-1] = Tried(step.member, reply.value[0], float(confidence))
+
+
+def verdict_of(so_far: Sequence[Tried], stop: Stop) -> Verdict:
+    """The verdict for a stop; `chosen` counts only the members that answered."""
+    answered = [i for i, tried in enumerate(so_far) if tried.completion is not None]
+    chosen = so_far[stop.index]
+    return Verdict(chosen=answered.index(stop.index), confidence=chosen.confidence, reason=stop.reason)
+
+
+def most_confident(so_far: Sequence[Tried]) -> int:
+    """The answer with the highest confidence, the first of equals; an unknown one counts least."""
+    known = [-np.inf if t.completion is None else np.nan_to_num(t.confidence, nan=-1e9) for t in so_far]
+    return int(np.argmax(known))

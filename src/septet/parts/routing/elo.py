@@ -1,0 +1,90 @@
+"""Elo ratings: strengths learned from comparisons of two, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from septet.core.types import Floats
+from septet.parts.routing.cost import Spending
+from septet.parts.routing.rows import Rows
+from septet.parts.routing.tfidf import TfIdf
+
+START = 1500.0
+"""The rating before any battle. Any other number shifts all ratings equally and changes no ranking."""
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings (m,) after the last battle, and their mean over the times after each of `n` battles.
+
+    With a step that never shrinks, the last rating follows the last few battles; the mean settles.
+    """
+
+    last: Floats
+    mean: Floats
+    n: int
+
+    @classmethod
+    def start(cls, n_members: int) -> Ratings:
+        """Before any battle."""
+        even = np.full(n_members, START)
+        return cls(even, even, 0)
+
+    def after(self, battles: Iterable[tuple[int, int, float]], step: float) -> Ratings:
+        """After more battles (a, b, a's share S), in order: R ← R + step · (S − E), for both."""
+        now = self.last.tolist()  # plain floats: a million battles are replayed in a second
+        total, since, n = [0.0] * len(now), [0] * len(now), 0
+        for a, b, share in battles:
+            change = step * (share - 1 / (1 + 10 ** ((now[b] - now[a]) / 400)))
+            for member in (a, b):  # a rating is summed up only when it changes
+                total[member] += now[member] * (n - since[member])
+                since[member] = n
+            now[a] += change
+            now[b] -= change
+            n += 1
+        last = np.array(now)
+        total_after = np.array(total) + last * (n - np.array(since))
+        return (
+            Ratings(last, (self.mean * self.n + total_after) / max(self.n + n, 1), self.n + n) if n else self
+        )
+
+
+@dataclass(frozen=True)
+class Board:
+    """Ratings and the battles behind them.
+
+    `ratings` after all battles; `rows` (q, d) of the questions that were fought over; per battle (b,)
+    in order of time: `question` (its row), `a` and `b` (members), `outcome` (a's share: 1, 0.5 or 0).
+    """
+
+    members: tuple[str, ...]
+    featurizer: TfIdf
+    ratings: Ratings
+    rows: Rows
+    question: NDArray[np.int32]
+    a: NDArray[np.int32]
+    b: NDArray[np.int32]
+    outcome: Floats
+    spending: Spending
+
+
+def expected(rating: Floats | float, opponent: Floats | float) -> Floats:
+    """The expected share of a win, E = 1 / (1 + 10^((opponent − rating) / 400)).
+
+    >>> float(expected(1516.0, 1484.0).round(4))
+    0.5459
+    """
+    return np.asarray(1 / (1 + 10 ** ((opponent - rating) / 400)))
+
+
+def replay(ratings: Floats, battles: Iterable[tuple[int, int, float]], step: float) -> Floats:
+    """The ratings (m,) after battles (a, b, a's share), in order.
+
+    >>> replay(np.array([1500., 1500.]), [(0, 1, 1.0)], 32.0)
+    array([1516., 1484.])
+    """
+    return Ratings(ratings, ratings, 0).after(battles, step).last

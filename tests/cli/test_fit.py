@@ -1,0 +1,126 @@
+"""A state from recorded outcomes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from septet.cli.fit import read_table
+from septet.core.errors import BadParameter, ConfigError
+
+from .conftest import Run
+
+ELO = ("--set", "ensembles.elo={ method = 'eagle', members = ['ada', 'bob'] }")
+
+
+def outcomes(folder: Path, questions: int = 8) -> Path:
+    """ada is right on every question, bob on none; the last quarter is the test split."""
+    rows = [{"note": "made for a test"}] + [
+        {
+            "query_id": f"q{i}",
+            # a line separator that JSON leaves as it is, and that str.splitlines would break at
+            "query": f"Is {i}\u2028even?",
+            "split": "train" if i < questions * 3 // 4 else "test",
+            "model": member,
+            "score": score,
+            "cost_usd": 0.001,
+        }
+        for i in range(questions)
+        for member, score in (("ada", 1.0), ("bob", 0.0))
+    ]
+    path = folder / "outcomes.jsonl"
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_a_fitted_ensemble_answers_and_says_where_its_state_is(run: Run, folder: Path):
+    data = outcomes(folder)
+    before = run("ask", "-e", "elo", *ELO, "What is 2+3?")
+    assert (before.code, before.out) == (2, "")
+    assert "septet fit elo" in before.err
+    ran = run("fit", "elo", "--data", str(data), *ELO)
+    assert ran.code == 0
+    assert "on 12 rows of 6 questions × ada, bob; outcomes.jsonl, split train, seed 0" in ran.out
+    assert f"saved as version 1 in {folder}/states/elo\n" in ran.out
+    after = run("ask", "-e", "elo", *ELO, "What is 2+3?")
+    assert (after.code, after.out) == (0, "5\n")
+    assert "answer of ada" in after.err
+
+
+def test_the_state_says_what_it_was_made_from(run: Run, folder: Path):
+    data = outcomes(folder)
+    made = run("fit", "elo", "--data", str(data), "--seed", "3", "--split", "test", "--json", *ELO).json
+    assert made["provenance"] == {
+        "data": "outcomes.jsonl",
+        "sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
+        "split": "test",
+        "rows": 4,
+        "queries": 2,
+        "seed": 3,
+        "septet": made["provenance"]["septet"],
+    }
+    assert json.loads((folder / "states/elo/state.json").read_text())["provenance"] == made["provenance"]
+
+
+def test_fitting_again_makes_the_next_version(run: Run, folder: Path):
+    data = outcomes(folder)
+    versions = [run("fit", "elo", "--data", str(data), "--json", *ELO).json["version"] for _ in range(2)]
+    assert versions == [1, 2]
+
+
+def test_check_asks_for_the_fit_and_is_content_after_it(run: Run, folder: Path):
+    before = run("check", "--json", *ELO)
+    assert (before.code, before.json[1]["status"]) == (2, "not fitted")
+    run("fit", "elo", "--data", str(outcomes(folder)), *ELO)
+    after = run("check", "--json", *ELO)
+    assert (after.code, after.json[1]["status"]) == (0, "fits")
+
+
+def test_a_method_that_keeps_no_state_is_refused(run: Run, folder: Path):
+    ran = run("fit", "fused", "--data", str(outcomes(folder)))
+    assert (ran.code, ran.err) == (2, "error: unite keeps no state, so there is nothing to fit\n")
+
+
+def test_a_member_is_no_ensemble(run: Run, folder: Path):
+    ran = run("fit", "ada", "--data", str(outcomes(folder)))
+    assert (ran.code, ran.err) == (2, "error: fit: must be an ensemble: fused, got 'ada'\n")
+
+
+def test_outcomes_of_other_members_are_refused(run: Run, folder: Path):
+    ran = run("fit", "elo", "--data", str(outcomes(folder)), *ELO, "--set", "ensembles.elo.members=['dan']")
+    assert ran.code == 2
+    assert "must be among the table's members ['ada', 'bob']" in ran.err
+
+
+def test_without_a_split_the_training_split_is_taken_where_there_is_one(folder: Path):
+    data = outcomes(folder)
+    assert len(read_table(data, "")[0].queries) == 6
+    text = data.read_text(encoding="utf-8").replace('"train"', '"a"')
+    data.write_text(text, encoding="utf-8")
+    table, made = read_table(data, "")
+    assert (len(table.queries), made["split"]) == (8, "all")
+
+
+def test_an_unknown_split_names_those_that_there_are(folder: Path):
+    with pytest.raises(BadParameter, match=r"--split: must be one of \['test', 'train'\], got 'dev'"):
+        read_table(outcomes(folder), "dev")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "holds no outcomes"),
+        (b"\xff\n", "not UTF-8"),
+        (b"{\n", r"bad.jsonl:1: must be JSON"),
+        (None, "cannot read"),
+    ],
+)
+def test_data_that_cannot_be_read_is_said(tmp_path: Path, content: bytes | None, said: str):
+    path = tmp_path / "bad.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        read_table(path, "")

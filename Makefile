@@ -6,6 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO := examples/configs/demo.toml
+FAMILIES := router elo fused spans search vote frugal
+QUESTION := What is the capital of France? Answer briefly.
 DATA := $(or $(SEPTET_DATA),../shared/data)
 
 .PHONY: help demo test test-local test-data check docs bench outcomes new-method clean
@@ -44,8 +47,18 @@ $(VENV)/local: $(VENV)/demo $(VENV)/dev
 	@$(PIP) --editable '.[local]'
 	@touch $@
 
+$(VENV)/data: $(VENV)/dev
+	@$(PIP) --editable '.[dev,data]'
+	@touch $@
+
 demo: $(VENV)/demo ## set everything up and ask the seven families on two real models
-	@$(BIN)/python examples/demo.py
+	@$(BIN)/septet fit router elo frugal -c $(DEMO) --data examples/outcomes/two-models.jsonl
+	@echo; echo "$(QUESTION)"; echo
+	@$(BIN)/septet ask -c $(DEMO) $(addprefix -e ,$(FAMILIES)) "$(QUESTION)"
+	@echo
+	@echo "Serve them all:  $(BIN)/septet serve -c $(DEMO)    and ask one:"
+	@echo "  curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\"
+	@echo "    -d '{\"model\": \"fused\", \"messages\": [{\"role\": \"user\", \"content\": \"$(QUESTION)\"}]}'"
 
 test: $(VENV)/dev ## the tests that need no model, no torch, no shared data
 	@$(BIN)/python -m pytest -q -m 'not local and not data'
@@ -53,7 +66,7 @@ test: $(VENV)/dev ## the tests that need no model, no torch, no shared data
 test-local: $(VENV)/local ## the tests on the two real models, transformers and a llama.cpp server
 	@$(BIN)/python -m pytest -q -m local
 
-test-data: $(VENV)/dev ## the tests that read the shared data sets (SEPTET_DATA, else ../shared/data)
+test-data: $(VENV)/data ## the tests that read the shared data sets (SEPTET_DATA, else ../shared/data)
 	@SEPTET_DATA="$(DATA)" $(BIN)/python -m pytest -q -m data
 
 check: $(VENV)/dev ## format, lint, types, import contracts, generated docs

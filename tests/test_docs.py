@@ -216,7 +216,8 @@ def checkout(tmp_path: Path) -> Path:
 def shell(command: str, folder: Path) -> str:
     """What a command prints that is run in the copy."""
     environment = {
-        **os.environ,
+        # not the settings of a make that runs this test
+        **{k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")},
         "PATH": f"{folder / '.venv' / 'bin'}:{os.environ['PATH']}",
         "PYTHONPATH": str(folder / "src"),
         "PYTHONDONTWRITEBYTECODE": "1",

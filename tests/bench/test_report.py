@@ -26,6 +26,7 @@ RESULTS = Results(
             completion_tokens=30,
             truncated=1,
             unread=2,
+            failed=0,
         ),
     ),
     tasks=(loader.load("toy-sums", 10),),

@@ -1,4 +1,4 @@
-"""What an in-process model has to do for a local session: feed, cut, copy. Everything else is written once, in `_local`."""
+"""What an in-process model has to do for a local session: feed, cut, copy. The rest is written once, in `_local`."""
 
 from __future__ import annotations
 

@@ -152,7 +152,9 @@ class ToyActor(LocalActor):
         right = None if known is None else known[1]
         return np.array(
             [
-                0.9 if right is not None and right in text else 0.5 * unit_hash(self._toy.variant, "rate", text)
+                0.9
+                if right is not None and right in text
+                else 0.5 * unit_hash(self._toy.variant, "rate", text)
                 for text in texts
             ]
         )

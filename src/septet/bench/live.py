@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from septet.core.errors import ConfigError, UnknownName
-from septet.core.types import Answer, Query
+from septet.core.errors import ConfigError, RunError, UnknownName
+from septet.core.types import Answer, Query, Verdict
 from septet.engine import catalogue
 from septet.engine.house import Asked, House, parameters_json
 from septet.parts.stats.intervals import Estimate, wilson
@@ -27,7 +27,8 @@ class Measured:
 
     `accuracy` is the share of right answers with its 95 % Wilson interval; `usd` is the sum over the n
     questions, `seconds` the mean per question; `truncated` counts answers cut off at max_tokens,
-    `unread` those in which no final answer was found, which are wrong and not left out.
+    `unread` those in which no final answer was found, `failed` the questions that ended in an error; both
+    are wrong and not left out.
     """
 
     ensemble: str
@@ -43,6 +44,7 @@ class Measured:
     completion_tokens: int
     truncated: int
     unread: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,13 @@ async def _answers(
         concurrency=concurrency,
         resume="" if fresh else f"bench {task.name} {data_hash(task)}",
         done=done,
+        failed=_unanswered,
     )
+
+
+def _unanswered(i: int, error: RunError) -> Answer:
+    """What stands for a question that nobody could answer: wrong, and counted."""
+    return Answer(text="", verdict=Verdict(abstained=True, reason=str(error)), finish="error")
 
 
 def queries(task: Task, seed: int) -> list[Query]:
@@ -144,6 +152,7 @@ def measure(asked: Asked, task: Task, answers: Sequence[Answer]) -> Measured:
         completion_tokens=sum(a.usage.completion_tokens for a in answers),
         truncated=sum(a.finish == "length" for a in answers),
         unread=sum(m.answer is None for m in marks),
+        failed=sum(a.finish == "error" for a in answers),
     )
 
 

@@ -12,7 +12,7 @@ import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
@@ -20,26 +20,21 @@ from typing import Any, TextIO
 
 from septet.bench.report import versions
 from septet.core.errors import BadParameter, SeptetError
-from septet.core.method import Plan, Rng, SeatPool
 from septet.core.table import Table
-from septet.core.types import Answer, Completion, Query, Verdict
-from septet.engine.direct import Direct
+from septet.core.types import Answer, Completion, Query
 from septet.engine.house import Asked, House, load
 from septet.engine.wire import number
 from septet.tasks import loader
 from septet.tasks.loader import Question, Task
 
-N_QUESTIONS = 100
-"""Asked of each task, unless it has fewer."""
+N_QUESTIONS: Mapping[str, int] = {"gsm8k": 60, "mmlu-pro-mini": 100}
+"""Asked of each task; of the others, all that it has."""
 
-MAX_TOKENS: Mapping[str, int] = {
-    "gsm8k": 120,
-    "openbookqa": 24,
-    "arc-easy": 24,
-    "mmlu-pro-mini": 24,
-    "toy-sums": 24,
-}
+MAX_TOKENS: Mapping[str, int] = {"gsm8k": 96, "openbookqa": 16, "arc-easy": 16, "mmlu-pro-mini": 16}
 """Tokens of one answer by task: what two small models on two cores can write in about a quarter of an hour."""
+
+TASKS = (*MAX_TOKENS, "toy-sums")
+"""What the command line knows; a task without a length of its own has that of its file."""
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "llamacpp": ("llama-cpp-python",),
@@ -67,35 +62,26 @@ class Planned:
         return Query.of(q.text, max_tokens=self.max_tokens, temperature=0.0, seed=0, task=q.task)
 
 
-class Recorded(Direct):
-    """A member asked on its own, with the log-probabilities of its tokens."""
-
-    def plan(self, query: Query, pool: SeatPool, state: Any, rng: Rng) -> Plan:
-        seat = pool.members[0]
-        (reply,) = yield [seat.complete(query, logprobs=int(seat.caps.logprobs))]
-        return Verdict(chosen=0) if reply.value else Verdict(abstained=True)
-
-
 async def record(
     house: House,
     out: Path,
     *,
     tasks: Mapping[str, int] = MAX_TOKENS,
-    limit: int = N_QUESTIONS,
+    limit: int | None = None,
     members: Sequence[str] = (),
     made: str = "",
     progress: Progress | None = None,
 ) -> Table:
-    """Asks `members` (all of the file's, if none are named) the first `limit` questions of each task, of which
-    `tasks` gives the most tokens per answer, and appends a row per answer to `out`.
+    """Asks `members` (all of the file's, if none are named) the first questions of each task (`limit`, or
+    `N_QUESTIONS`), of which `tasks` gives the most tokens per answer, and appends a row per answer to `out`.
 
     The members are asked one question at a time, all at once; each row is on disk before the next question.
     """
     members = members or list(house.config.members)
-    loaded = [loader.load(name, limit) for name in tasks]
+    loaded = [loader.load(name, N_QUESTIONS.get(name) if limit is None else limit) for name in tasks]
     planned = [Planned(q, tasks[t.name]) for t in loaded for q in t.questions]
     done = begin(out, header(house, members, loaded, tasks, made or date.today().isoformat()))
-    asked = {name: recorded(house, name) for name in members}
+    asked = {name: house[name] for name in members}
     with out.open("a", encoding="utf-8") as file:
         for i, plan in enumerate(planned):
             left = [asked[m] for m in members if (plan.question.id, m) not in done]
@@ -107,7 +93,9 @@ async def record(
 
 async def _ask_each(asked: Sequence[Asked], plan: Planned, file: TextIO) -> None:
     """One question to several members at once; what was answered is on disk before a failure is raised."""
-    answers = await asyncio.gather(*(a.ask(plan.query) for a in asked), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(a.ask(plan.query, logprobs=int(a.ensemble.caps.logprobs)) for a in asked), return_exceptions=True
+    )
     for answer in answers:
         if not isinstance(answer, BaseException):
             file.write(json.dumps(row(plan.question, answer), ensure_ascii=False) + "\n")
@@ -115,11 +103,6 @@ async def _ask_each(asked: Sequence[Asked], plan: Planned, file: TextIO) -> None
     for answer in answers:
         if isinstance(answer, BaseException):
             raise answer
-
-
-def recorded(house: House, member: str) -> Asked:
-    """A member of a house that is asked with log-probabilities."""
-    return Asked(house, replace(house[member].ensemble, method=Recorded()))
 
 
 def row(question: Question, answer: Answer) -> dict[str, Any]:
@@ -274,8 +257,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--out", required=True, type=Path, help="the JSON lines file to write or to go on with"
     )
-    parser.add_argument("--tasks", nargs="+", choices=list(MAX_TOKENS), default=list(MAX_TOKENS))
-    parser.add_argument("--limit", type=int, default=N_QUESTIONS, help="questions per task (%(default)s)")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(MAX_TOKENS))
+    parser.add_argument("--limit", type=int, help="questions per task")
     parser.add_argument("--members", nargs="+", default=[], help="which members (all)")
     options = parser.parse_args(arguments)
     try:
@@ -297,7 +280,7 @@ async def _recorded(config: str, options: Any) -> Table:
         return await record(
             house,
             options.out,
-            tasks={name: MAX_TOKENS[name] for name in options.tasks},
+            tasks={name: MAX_TOKENS.get(name, loader.load(name, 1).max_tokens) for name in options.tasks},
             limit=options.limit,
             members=options.members,
             progress=_say,

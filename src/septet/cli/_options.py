@@ -24,6 +24,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 EnsembleName = Annotated[
     str, typer.Option("--ensemble", "-e", help="An ensemble or a member; may be left out if there is one.")
 ]
+EnsembleNames = Annotated[
+    list[str],
+    typer.Option("--ensemble", "-e", help="An ensemble or a member; repeat it to ask several, one by one."),
+]
 MaxTokens = Annotated[int | None, typer.Option(help="The longest answer, in tokens.")]
 Temperature = Annotated[float | None, typer.Option(help="0 is greedy; at most 2.")]
 TopP = Annotated[float | None, typer.Option(help="Nucleus sampling, from 0 to 1.")]

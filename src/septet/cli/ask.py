@@ -1,8 +1,9 @@
-"""`septet ask`: one question, one answer."""
+"""`septet ask`: one question, one answer; or one from each of several ensembles."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,7 +13,7 @@ from septet.cli._options import (
     DEFAULT_CONFIG,
     AsJson,
     ConfigFile,
-    EnsembleName,
+    EnsembleNames,
     MaxTokens,
     Seed,
     Settings,
@@ -29,6 +30,7 @@ from septet.cli._options import (
 )
 from septet.cli._run import say_error
 from septet.cli._terminal import print_json
+from septet.core.types import Query
 from septet.engine.house import House, Request
 from septet.engine.wire import answer_json
 
@@ -36,9 +38,9 @@ from septet.engine.wire import answer_json
 def ask(
     text: Annotated[str, typer.Argument(metavar="QUESTION", help='The question; "-" reads standard input.')],
     config: ConfigFile = DEFAULT_CONFIG,
-    ensemble: EnsembleName = "",
+    ensembles: EnsembleNames = [],  # noqa: B006  # typer reads the default and never changes it
     json: AsJson = False,
-    settings: Settings = [],  # noqa: B006  # typer reads the default and never changes it
+    settings: Settings = [],  # noqa: B006
     max_tokens: MaxTokens = None,
     temperature: Temperature = None,
     top_p: TopP = None,
@@ -54,18 +56,28 @@ def ask(
     )
     query = question(text, system, sampling)
     house = open_house(config, settings)
-    request = request_of(house[asked_name(house, ensemble)], query, stream=stream and not json)
+    names = ensembles or [asked_name(house, "")]
+    for name in names:  # a name or a pool that is wrong is said before the first is asked
+        house[name]
+    begun: list[Request] = []
     try:
-        asyncio.run(_answered(house, request, json, stream))
+        asyncio.run(_answered(house, names, query, json, stream, begun))
     except KeyboardInterrupt:
-        say_error("Interrupted", interrupted(request), json, request=request.run.id, exit_code=130)
+        say_error("Interrupted", interrupted(begun[-1]), json, request=begun[-1].run.id, exit_code=130)
         return 130
     return 0
 
 
-async def _answered(house: House, request: Request, json: bool, stream: bool) -> None:
+async def _answered(
+    house: House, names: Sequence[str], query: Query, json: bool, stream: bool, begun: list[Request]
+) -> None:
+    """Asks one after the other; `begun` holds the requests so far, for what is said after Ctrl-C."""
     async with house:
-        if json:
-            print_json(answer_json(await whole(request)))
-        else:
-            await show(request, stream=stream)
+        for name in names:
+            if begun and not json:
+                print(flush=True)
+            begun.append(request_of(house[name], query, stream=stream and not json))
+            if json:
+                print_json(answer_json(await whole(begun[-1])))
+            else:
+                await show(begun[-1], stream=stream)

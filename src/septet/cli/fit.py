@@ -1,11 +1,11 @@
-"""`septet fit`: learns an ensemble's state from recorded outcomes."""
+"""`septet fit`: learns the state of one or more ensembles from recorded outcomes."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from septet.engine.house import House
 
 
 def fit(
-    name: Annotated[str, typer.Argument(help="The ensemble.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The ensembles.")],
     data: Annotated[Path, typer.Option(help="Outcomes, one JSON object per line.")],
     config: ConfigFile = DEFAULT_CONFIG,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every draw of the fit.")] = 0,
@@ -33,17 +33,11 @@ def fit(
 ) -> None:
     """Fits, saves the state, and says where."""
     house = open_house(config, settings)
-    if name not in house.config.ensembles:
-        raise BadParameter("fit", name, f"must be an ensemble: {', '.join(house.config.ensembles)}")
+    for name in names:
+        if name not in house.config.ensembles:
+            raise BadParameter("fit", name, f"must be an ensemble: {', '.join(house.config.ensembles)}")
     table, provenance = read_table(data, split)
-    began = time.monotonic()
-    learned = asyncio.run(_fitted(house, name, table, seed, provenance))
-    folder = house.builder.state_folder(house.config.ensembles[name])
-    facts = summary(name, learned, folder, time.monotonic() - began)
-    if json:
-        print_json(facts)
-    else:
-        _print(facts)
+    asyncio.run(_fit_each(house, names, table, seed, provenance, print_json if json else _print))
 
 
 def read_table(path: Path, split: str) -> tuple[Table, dict[str, Any]]:
@@ -68,10 +62,21 @@ def read_table(path: Path, split: str) -> tuple[Table, dict[str, Any]]:
     return table, {"data": path.name, "sha256": hashlib.sha256(raw).hexdigest(), "split": split or "all"}
 
 
-async def _fitted(house: House, name: str, table: Table, seed: int, provenance: Mapping[str, Any]) -> Learned:
+async def _fit_each(
+    house: House,
+    names: Sequence[str],
+    table: Table,
+    seed: int,
+    provenance: Mapping[str, Any],
+    say: Callable[[Mapping[str, Any]], None],
+) -> None:
     async with house:
-        with waiting(f"fitting {name} on {len(table)} rows …"):
-            return await house[name].fit(table, seed=seed, provenance=provenance)
+        for name in names:
+            began = time.monotonic()
+            with waiting(f"fitting {name} on {len(table)} rows …"):
+                learned = await house[name].fit(table, seed=seed, provenance=provenance)
+            folder = house.builder.state_folder(house.config.ensembles[name])
+            say(summary(name, learned, folder, time.monotonic() - began))
 
 
 def summary(name: str, learned: Learned, folder: Path, seconds: float) -> dict[str, Any]:

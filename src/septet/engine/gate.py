@@ -334,27 +334,29 @@ class BoundSession:
             self._session.commit_rule = rule  # type: ignore[attr-defined]
 
     async def next(self, k: int | None, *, agreeing: bytes = b"") -> Next:
-        return cast(Next, await self._through("next", self._session.next(k, agreeing=agreeing)))
+        return cast(Next, await self._through("next", lambda: self._session.next(k, agreeing=agreeing)))
 
     async def push(self, piece: bytes, *, id: int | None = None) -> None:
-        await self._through("push", self._session.push(piece, id=id))
+        await self._through("push", lambda: self._session.push(piece, id=id))
         self._text += piece
 
     async def look(self, pieces: Sequence[bytes], k: int | None) -> list[Next]:
-        return cast("list[Next]", await self._through("look", self._session.look(pieces, k)))
+        return cast("list[Next]", await self._through("look", lambda: self._session.look(pieces, k)))
 
     async def write(self, until: Sequence[bytes], max_tokens: int, sampler: Sampler) -> Draft:
-        return cast(Draft, await self._through("write", self._session.write(until, max_tokens, sampler)))
+        return cast(
+            Draft, await self._through("write", lambda: self._session.write(until, max_tokens, sampler))
+        )
 
     async def score(self, spans: Sequence[bytes]) -> list[Tokens]:
-        return cast("list[Tokens]", await self._through("score", self._session.score(spans)))
+        return cast("list[Tokens]", await self._through("score", lambda: self._session.score(spans)))
 
     async def hidden(self) -> Floats:
-        return cast(Floats, await self._through("hidden", self._session.hidden()))
+        return cast(Floats, await self._through("hidden", lambda: self._session.hidden()))
 
     async def fork(self) -> Session:
         owner = self._owner
-        twin = cast(Session, await self._through("fork", self._session.fork()))
+        twin = cast(Session, await self._through("fork", lambda: self._session.fork()))
         note = Note(owner.gate.clock() - owner.run.began)
         note.started = note.queued
         owner.run.reserve(0.0)
@@ -388,25 +390,32 @@ class BoundSession:
     _seconds = 0.0
 
     def book(self, began: float) -> None:
-        """Books what was used since the last time; `began` is when this call started, in request seconds."""
-        seconds = (
-            max(self._owner.gate.clock() - self._owner.run.began - began, 0.0) if not self._closed else 0.0
-        )
-        used = self._session.meter.usage - self._note.usage
+        """Books what was used since the last time, first from what was reserved at the opening; `began` is
+        when this call started, in request seconds."""
+        owner, used = self._owner, self._session.meter.usage - self._note.usage
+        seconds = 0.0 if self._closed else max(owner.gate.clock() - owner.run.began - began, 0.0)
+        usd = owner._price(used, seconds)
+        back = min(self._reserved, usd)
+        self._reserved -= back
         self._seconds += seconds
         self._note.usage = self._session.meter.usage
-        self._owner.run.settle(0.0, used, self._owner._price(used, seconds))
+        owner.run.settle(back, used, usd)
 
-    async def _through(self, step: str, call: Awaitable[Any]) -> Any:
-        owner = self._owner
+    async def _through(self, step: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        """One call, tried again where the failure may pass: a session holds nothing that a retry repeats."""
+        owner, attempt = self._owner, 0
         began = owner.gate.clock() - owner.run.began
+        owner.run.check_usd()
         self._counts[step] = self._counts.get(step, 0) + 1
         try:
-            return await owner._in_time(call)
+            while True:
+                try:
+                    return await owner._in_time(call())
+                except BackendError as error:
+                    await owner._wait_to_retry(error, attempt, self._note)
+                    attempt += 1
         except SeptetError as error:
             self._note.error = _said(error)
-            if isinstance(error, BackendError):
-                error.at(member=owner.name, request=owner.run.id, method=owner.run.place)
             raise
         finally:
             self.book(began)

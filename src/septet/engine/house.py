@@ -100,10 +100,14 @@ class Asked:
     def name(self) -> str:
         return self.ensemble.name
 
-    async def ask(self, query: Query | str, *, cache: bool = False, **fields: Any) -> Answer:
+    async def ask(
+        self, query: Query | str, *, cache: bool = False, logprobs: int = 0, **fields: Any
+    ) -> Answer:
         """One answer. `fields` are query fields (max_tokens, temperature, seed, task …); with `cache`, the
-        exact response cache is used."""
-        request = Request(self, as_query(query, fields), Want(), cache)
+        exact response cache is used. `logprobs`: alternatives per token wanted of the one member that
+        answers, in `Answer.tokens`."""
+        want = Want(args={"logprobs": logprobs} if logprobs else {})
+        request = Request(self, as_query(query, fields), want, cache)
         return await request.answer(_drop)
 
     def stream(self, query: Query | str, **fields: Any) -> AsyncGenerator[Piece | Answer, None]:
@@ -122,13 +126,15 @@ class Asked:
         resume: str = "",
         cache: bool = False,
         done: Callable[[int, Answer], None] | None = None,
+        failed: Callable[[int, RunError], Answer] | None = None,
         **fields: Any,
     ) -> list[Answer]:
         """Answers in the order of the queries, at most `concurrency` at once.
 
         With `resume` (any name), answers are kept under that name and a second call repeats nothing that
         was finished. A method whose scope is "dataset" decides over all queries that share a task.
-        `done(i, answer)` is told of each answer.
+        `done(i, answer)` is told of each answer. The first RunError ends the call, unless `failed(i, error)`
+        gives an answer to stand in its place; that one is not kept for a later `resume`.
         """
         if concurrency < 1:
             raise ConfigError(f"concurrency must be at least 1, got {concurrency}")
@@ -138,7 +144,12 @@ class Asked:
 
         async def one(i: int) -> Answer:
             async with permits:
-                answer = await self._resumed(asked[i], plans[i], resume, cache)
+                try:
+                    answer = await self._resumed(asked[i], plans[i], resume, cache)
+                except RunError as error:
+                    if failed is None:
+                        raise
+                    answer = failed(i, error)
             if done is not None:
                 done(i, answer)
             return answer

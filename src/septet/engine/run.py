@@ -116,6 +116,13 @@ class Run:
             run.tally.usage += usage
             run.tally.usd += usd
 
+    def check_usd(self) -> None:
+        """Raises LimitReached where more was spent than may be: a session spends after it was admitted."""
+        for run in self.lineage():
+            spent, allowed = run.tally.usd + run.tally.reserved, run.limits.usd_per_request
+            if allowed is not None and spent > allowed:
+                raise LimitReached("usd_per_request", spent, allowed)
+
     def check_time(self) -> None:
         """Raises LimitReached after the deadline."""
         now = self.clock()

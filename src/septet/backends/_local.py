@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from septet.backends._runtime import Runtime
 from septet.backends._session import LocalSession
 from septet.backends._strand import PROMPT_CHUNK, SCORED_CHUNK, Strand
+from septet.backends._unable import Unable
 from septet.backends._writing import HOP, Ends, Writing, as_bytes, new_decoder, whole_characters
 from septet.core.backend import MemberSpec
 from septet.core.caps import Caps
@@ -26,7 +27,7 @@ from septet.core.errors import BackendError
 from septet.core.money import Price, Usage
 from septet.core.prompt import stops
 from septet.core.session import Sampler, Session, Vocab
-from septet.core.types import Completion, Floats, Metered, Piece, Query, Run, Tokens
+from septet.core.types import Completion, Metered, Piece, Query, Tokens
 
 T = TypeVar("T")
 
@@ -105,7 +106,7 @@ class LocalEndpoint(ABC):
             self._loaded = None
 
 
-class LocalActor:
+class LocalActor(Unable):
     """A member of a local endpoint: the loaded model, a prompt template and sampling defaults.
 
     `usage` of several samples: the first carries the prompt, which is fed once for all of them.
@@ -212,26 +213,6 @@ class LocalActor:
             self._endpoint.later(strand.close)
         return Metered(found, strand.meter.usage + Usage(prompt_tokens=sum(map(len, found))))
 
-    async def embed(self, texts: Sequence[str]) -> Metered[Floats]:
-        """Not offered by a text model."""
-        raise self._lacks("embed")
-
-    async def rate(self, query: Query, texts: Sequence[str]) -> Metered[Floats]:
-        """Not offered by a text model."""
-        raise self._lacks("rate")
-
-    async def compare(self, query: Query, texts: Sequence[str]) -> Metered[Floats]:
-        """Not offered by a text model."""
-        raise self._lacks("compare")
-
-    async def run(self, code: str) -> Metered[Run]:
-        """Not offered by a text model."""
-        raise self._lacks("run")
-
-    def matrix(self, side: Literal["input", "output"]) -> Floats:
-        """Not offered, unless a backend says so."""
-        raise self._lacks("matrices")
-
     async def aclose(self) -> None:
         """Frees the model, for all members of the endpoint."""
         await self._endpoint.aclose()
@@ -248,9 +229,6 @@ class LocalActor:
                 raise self._lacks(ability)
         if query is not None and query.extra and not self.caps.tools:
             raise self._lacks("tools", f" (the query has {', '.join(sorted(query.extra))})")
-
-    def _lacks(self, ability: str, detail: str = "") -> BackendError:
-        return BackendError(f"{self.name} does not offer {ability}{detail}", status=400)
 
     def _check_k(self, k: int) -> None:
         if k > self.caps.topk and not self.caps.full:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from septet.backends._openai_calls import Streamed, Wanted, pieces, read, together, whole
 from septet.backends._openai_endpoint import Server
@@ -24,16 +24,16 @@ from septet.backends._openai_wire import (
     text_call,
     usage_of,
 )
+from septet.backends._unable import Unable
 from septet.core.backend import MemberSpec
 from septet.core.caps import Caps
-from septet.core.errors import BackendError
 from septet.core.money import Price, Usage
 from septet.core.prompt import stops
 from septet.core.session import Session, Vocab
-from septet.core.types import Completion, Floats, Message, Metered, Piece, Query, Run, Tokens
+from septet.core.types import Completion, Message, Metered, Piece, Query, Tokens
 
 
-class RemoteActor:
+class RemoteActor(Unable):
     """A member. Every ability makes one attempt; the gate above repeats what may pass."""
 
     def __init__(self, server: Server, spec: MemberSpec) -> None:
@@ -119,26 +119,6 @@ class RemoteActor:
         found, usage = await remote.score(query.prefix.encode(), [text.encode() for text in texts])
         return Metered(found, usage)
 
-    async def embed(self, texts: Sequence[str]) -> Metered[Floats]:
-        """Not offered by a text model."""
-        raise self._lacks("embed")
-
-    async def rate(self, query: Query, texts: Sequence[str]) -> Metered[Floats]:
-        """Not offered by a text model."""
-        raise self._lacks("rate")
-
-    async def compare(self, query: Query, texts: Sequence[str]) -> Metered[Floats]:
-        """Not offered by a text model."""
-        raise self._lacks("compare")
-
-    async def run(self, code: str) -> Metered[Run]:
-        """Not offered by a text model."""
-        raise self._lacks("run")
-
-    def matrix(self, side: Literal["input", "output"]) -> Floats:
-        """Not offered over HTTP."""
-        raise self._lacks("matrices")
-
     async def aclose(self) -> None:
         """Closes the connections, for all members of the endpoint."""
         await self._server.http.aclose()
@@ -150,9 +130,6 @@ class RemoteActor:
             raise self._lacks("continues")
         if query.extra and not self._caps.tools:
             raise self._lacks("tools", f" (the query has {', '.join(sorted(query.extra))})")
-
-    def _lacks(self, ability: str, detail: str = "") -> BackendError:
-        return BackendError(f"{self.name} does not offer {ability}{detail}", status=400)
 
     def _prompt(self, query: Query) -> str | tuple[Message, ...]:
         """The prompt: a text where it is raw or plain, else the turns of the conversation."""

@@ -10,9 +10,10 @@ from septet.backends._hf_model import Tokenizer, Wanted, load_model
 from septet.backends._hf_runtime import HfRuntime
 from septet.backends._hf_source import Source, folder_source, gguf_source
 from septet.backends._local import LocalActor, LocalEndpoint
+from septet.backends._unable import refuse_chat
 from septet.core.backend import Backend, BackendCard, MemberSpec, Place, backend
 from septet.core.caps import Caps
-from septet.core.errors import BackendError, BadParameter, ConfigError
+from septet.core.errors import BackendError, BadParameter
 from septet.core.method import param
 from septet.core.types import Floats
 
@@ -129,11 +130,7 @@ class HfEndpoint(LocalEndpoint):
 
     def member(self, spec: MemberSpec) -> HfActor:
         """A member; one that asks a base model for a chat is refused here."""
-        if spec.prompt.kind == "chat" and not self._model_source.template:
-            raise ConfigError(
-                f"{spec.name}: {self._model_source.name} has no chat template, since it is a base model; "
-                'give the member prompt = "qa" (or "qa-cot", or a prompt of kind "plain")'
-            )
+        refuse_chat(spec, self._model_source.name, self._model_source.template)
         return HfActor(self, spec)
 
     def load(self) -> HfRuntime:

@@ -11,9 +11,10 @@ from septet.backends._llama import Model
 from septet.backends._llama_cache import vocabulary_of
 from septet.backends._llama_runtime import LlamaRuntime
 from septet.backends._local import LocalActor, LocalEndpoint
+from septet.backends._unable import refuse_chat
 from septet.core.backend import Backend, BackendCard, MemberSpec, Place, backend
 from septet.core.caps import Caps
-from septet.core.errors import BadParameter, ConfigError
+from septet.core.errors import BadParameter
 from septet.core.method import param
 
 _CONTEXT = 4096
@@ -114,11 +115,7 @@ class LlamaEndpoint(LocalEndpoint):
 
     def member(self, spec: MemberSpec) -> LocalActor:
         """A member; one that asks a base model for a chat is refused here."""
-        if spec.prompt.kind == "chat" and not self._header.template:
-            raise ConfigError(
-                f"{spec.name}: {self._header.name} has no chat template, since it is a base model; "
-                'give the member prompt = "qa" (or "qa-cot", or a prompt of kind "plain")'
-            )
+        refuse_chat(spec, self._header.name, self._header.template)
         return super().member(spec)
 
     def load(self) -> LlamaRuntime:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from zlib import crc32
 
 import numpy as np
 
+from septet.backends._unable import Unable
 from septet.core.backend import Backend, BackendCard, MemberSpec, Place, backend
 from septet.core.caps import Caps
 from septet.core.errors import BackendError, BadParameter, ConfigError, UnknownName
@@ -17,7 +18,7 @@ from septet.core.method import param
 from septet.core.money import Price, Usage
 from septet.core.session import Session, Vocab
 from septet.core.table import Table
-from septet.core.types import Completion, Floats, Metered, Piece, Query, Run, Tokens
+from septet.core.types import Completion, Metered, Piece, Query, Tokens
 
 OFFERS = Caps(text=True, samples=True, seed=True, stream=True)
 
@@ -98,7 +99,7 @@ class ReplayEndpoint:
         self._recorded = None
 
 
-class ReplayActor:
+class ReplayActor(Unable):
     """A member of a table. Sample j of a query is drawn with rng([seed, crc32(query id), j])."""
 
     def __init__(self, endpoint: ReplayEndpoint, spec: MemberSpec, model: str) -> None:
@@ -173,31 +174,11 @@ class ReplayActor:
         """Not offered."""
         raise self._lacks("score")
 
-    async def embed(self, texts: Sequence[str]) -> Metered[Floats]:
-        """Not offered."""
-        raise self._lacks("embed")
-
-    async def rate(self, query: Query, texts: Sequence[str]) -> Metered[Floats]:
-        """Not offered."""
-        raise self._lacks("rate")
-
-    async def compare(self, query: Query, texts: Sequence[str]) -> Metered[Floats]:
-        """Not offered."""
-        raise self._lacks("compare")
-
-    async def run(self, code: str) -> Metered[Run]:
-        """Not offered."""
-        raise self._lacks("run")
-
-    def matrix(self, side: Literal["input", "output"]) -> Floats:
-        """Not offered."""
-        raise self._lacks("matrices")
-
     async def aclose(self) -> None:
         """Forgets the table, for all members of the endpoint."""
         await self._endpoint.aclose()
 
-    def _lacks(self, ability: str) -> BackendError:
+    def _lacks(self, ability: str, detail: str = "") -> BackendError:
         return BackendError(f"{self.name} replays recorded answers and does not offer {ability}", status=400)
 
 

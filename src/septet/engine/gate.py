@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 from septet.core.caps import Caps
-from septet.core.errors import BackendError, LimitReached, SeptetError
+from septet.core.errors import BackendError, LimitReached
 from septet.core.money import Price, Usage
-from septet.core.session import Draft, Meter, Next, Sampler, Session, Vocab
+from septet.core.session import Session, Vocab
 from septet.core.trace import CallEvent
-from septet.core.types import Completion, Floats, Metered, Piece, Query, Tokens
+from septet.core.types import Completion, Metered, Piece, Query
 from septet.engine.members import Member
 from septet.engine.run import Run
+from septet.engine.sessions import BoundSession, Note, said
 from septet.engine.store import Store
 from septet.engine.wire import completion_json, completion_of, query_json, value_json
 
@@ -64,22 +65,6 @@ class Gate:
         return self.permits[member.endpoint]
 
 
-@dataclass
-class Note:
-    """What is being written down about a call that is under way; times are seconds since the request began."""
-
-    queued: float
-    started: float = 0.0
-    first_byte: float | None = None
-    retries: list[str] = field(default_factory=list)
-    output: Mapping[str, Any] = field(default_factory=dict)
-    usage: Usage = Usage()
-    usd: float = 0.0
-    cached: bool = False
-    error: str = ""
-    steps: Mapping[str, float] = field(default_factory=dict)
-
-
 class BoundMember:
     """A member whose every call passes the gate on account of one run."""
 
@@ -114,7 +99,7 @@ class BoundMember:
         async with self._noted(ability, args, purpose) as note:
             began = self.gate.clock()
             metered: Metered[Any] = await self._attempts(ability, args, note)
-            note.usage, note.usd = metered.usage, self._price(metered.usage, self.gate.clock() - began)
+            note.usage, note.usd = metered.usage, self.cost_of(metered.usage, self.gate.clock() - began)
             note.output = {"value": value_json(metered.value)}
         return metered.value
 
@@ -156,7 +141,7 @@ class BoundMember:
                 except BackendError as error:
                     if passed_on:
                         raise
-                    await self._wait_to_retry(error, attempt, note)
+                    await self.wait_to_retry(error, attempt, note)
                     attempt += 1
 
     async def _timed_stream(self, query: Query, note: Note) -> AsyncGenerator[Piece | Completion, None]:
@@ -165,7 +150,7 @@ class BoundMember:
             stream = self.member.actor.stream(query)
             try:
                 while True:
-                    item = await self._in_time(anext(stream, None))
+                    item = await self.in_time(anext(stream, None))
                     if item is None:
                         return
                     if note.first_byte is None:
@@ -183,8 +168,8 @@ class BoundMember:
             session = await self._attempts("open", args, note)
         except BaseException as error:
             self.run.settle(reserved, Usage(), 0.0)
-            note.error = _said(error)
-            self._write(step, "session", args, purpose, note)
+            note.error = said(error)
+            self.write(step, "session", args, purpose, note)
             raise
         bound = BoundSession(session, self, args, purpose, note, step, reserved)
         bound.book(note.started)
@@ -197,12 +182,12 @@ class BoundMember:
             try:
                 async with self.gate.permit(self.member):
                     note.started = self.gate.clock() - self.run.began
-                    return await self._in_time(getattr(self.member.actor, ability)(**args))
+                    return await self.in_time(getattr(self.member.actor, ability)(**args))
             except BackendError as error:
-                await self._wait_to_retry(error, attempt, note)
+                await self.wait_to_retry(error, attempt, note)
                 attempt += 1
 
-    async def _wait_to_retry(self, error: BackendError, attempt: int, note: Note) -> None:
+    async def wait_to_retry(self, error: BackendError, attempt: int, note: Note) -> None:
         """Waits before the next attempt, or raises the error when there is none."""
         error.at(member=self.name, request=self.run.id, method=self.run.place)
         wait = error.retry_after if error.retry_after is not None else min(8.0, 0.5 * 2.0**attempt)
@@ -212,7 +197,7 @@ class BoundMember:
         note.retries.append(f"{error.message} (waited {wait:g} s)")
         await self.gate.sleep(wait)
 
-    async def _in_time(self, call: Awaitable[Any]) -> Any:
+    async def in_time(self, call: Awaitable[Any]) -> Any:
         """The call's value, or LimitReached at the deadline."""
         left = self.run.deadline - self.gate.clock()
         try:
@@ -234,13 +219,14 @@ class BoundMember:
         try:
             yield note
         except BaseException as error:
-            note.error = _said(error)
+            note.error = said(error)
             raise
         finally:
             self.run.settle(reserved, note.usage, note.usd)
-            self._write(step, ability, args, purpose, note)
+            self.write(step, ability, args, purpose, note)
 
-    def _write(self, step: int, do: str, args: Mapping[str, Any], purpose: str, note: Note) -> None:
+    def write(self, step: int, do: str, args: Mapping[str, Any], purpose: str, note: Note) -> None:
+        """Writes one call down."""
         self.run.recorder.call(
             CallEvent(
                 request=self.run.id,
@@ -275,7 +261,8 @@ class BoundMember:
             priced.append(replace(c, usd=usd, seconds=took))
         return priced
 
-    def _price(self, usage: Usage, seconds: float) -> float:
+    def cost_of(self, usage: Usage, seconds: float) -> float:
+        """USD of some usage at this member's price."""
         return self.price.of(usage, seconds) if self.price else 0.0
 
     def _worst(self, args: Mapping[str, Any]) -> float:
@@ -291,142 +278,6 @@ class BoundMember:
         """What makes a reply the same: the member, its parameters, the query and the seed."""
         known = {"member": self.member.identity, **_input(args)}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-
-
-class BoundSession:
-    """A session on account of a run: the gate books what each call used; one event, written on close."""
-
-    def __init__(
-        self,
-        session: Session,
-        owner: BoundMember,
-        args: Mapping[str, Any],
-        purpose: str,
-        note: Note,
-        step: int,
-        reserved: float,
-    ) -> None:
-        self._session, self._owner, self._args, self._purpose = session, owner, args, purpose
-        self._note, self._step, self._reserved = note, step, reserved
-        self._counts: dict[str, float] = {}
-        self._closed = False
-        self._text = bytearray()
-
-    @property
-    def vocab(self) -> Vocab:
-        return self._session.vocab
-
-    @property
-    def meter(self) -> Meter:
-        return self._session.meter
-
-    @property
-    def prompt(self) -> Tokens | None:
-        return self._session.prompt
-
-    @property
-    def commit_rule(self) -> str:
-        return str(getattr(self._session, "commit_rule", "own"))
-
-    @commit_rule.setter
-    def commit_rule(self, rule: str) -> None:
-        if rule != self.commit_rule:
-            self._session.commit_rule = rule  # type: ignore[attr-defined]
-
-    async def next(self, k: int | None, *, agreeing: bytes = b"") -> Next:
-        return cast(Next, await self._through("next", lambda: self._session.next(k, agreeing=agreeing)))
-
-    async def push(self, piece: bytes, *, id: int | None = None) -> None:
-        await self._through("push", lambda: self._session.push(piece, id=id))
-        self._text += piece
-
-    async def look(self, pieces: Sequence[bytes], k: int | None) -> list[Next]:
-        return cast("list[Next]", await self._through("look", lambda: self._session.look(pieces, k)))
-
-    async def write(self, until: Sequence[bytes], max_tokens: int, sampler: Sampler) -> Draft:
-        return cast(
-            Draft, await self._through("write", lambda: self._session.write(until, max_tokens, sampler))
-        )
-
-    async def score(self, spans: Sequence[bytes]) -> list[Tokens]:
-        return cast("list[Tokens]", await self._through("score", lambda: self._session.score(spans)))
-
-    async def hidden(self) -> Floats:
-        return cast(Floats, await self._through("hidden", lambda: self._session.hidden()))
-
-    async def fork(self) -> Session:
-        owner = self._owner
-        twin = cast(Session, await self._through("fork", lambda: self._session.fork()))
-        note = Note(owner.gate.clock() - owner.run.began)
-        note.started = note.queued
-        owner.run.reserve(0.0)
-        bound = BoundSession(twin, owner, self._args, "fork", note, next(owner.run.steps), 0.0)
-        # a fork starts with what its parent has used; only what it adds is booked to it
-        bound._note.usage = twin.meter.usage
-        bound._forked = twin.meter.usage
-        return bound
-
-    _forked = Usage()
-
-    async def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        owner, note, meter = self._owner, self._note, self._session.meter
-        await self._session.close()
-        self.book(note.started)
-        note.usage = meter.usage - self._forked
-        note.usd = owner._price(note.usage, self._seconds)
-        note.steps = {
-            **self._counts,
-            "forwards": meter.forwards,
-            "forward_seconds": round(meter.forward_seconds, 6),
-            "rollbacks": meter.rollbacks,
-        }
-        note.output = {"text": self._text.decode("utf-8", "replace")}
-        owner.run.settle(self._reserved, Usage(), 0.0)
-        owner._write(self._step, "session", self._args, self._purpose, note)
-
-    _seconds = 0.0
-
-    def book(self, began: float) -> None:
-        """Books what was used since the last time, first from what was reserved at the opening; `began` is
-        when this call started, in request seconds."""
-        owner, used = self._owner, self._session.meter.usage - self._note.usage
-        seconds = 0.0 if self._closed else max(owner.gate.clock() - owner.run.began - began, 0.0)
-        usd = owner._price(used, seconds)
-        back = min(self._reserved, usd)
-        self._reserved -= back
-        self._seconds += seconds
-        self._note.usage = self._session.meter.usage
-        owner.run.settle(back, used, usd)
-
-    async def _through(self, step: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        """One call, tried again where the failure may pass: a session holds nothing that a retry repeats."""
-        owner, attempt = self._owner, 0
-        began = owner.gate.clock() - owner.run.began
-        owner.run.check_usd()
-        self._counts[step] = self._counts.get(step, 0) + 1
-        try:
-            while True:
-                try:
-                    return await owner._in_time(call())
-                except BackendError as error:
-                    await owner._wait_to_retry(error, attempt, self._note)
-                    attempt += 1
-        except SeptetError as error:
-            self._note.error = _said(error)
-            raise
-        finally:
-            self.book(began)
-
-
-def _said(error: BaseException) -> str:
-    return (
-        "cancelled"
-        if isinstance(error, asyncio.CancelledError | GeneratorExit)
-        else str(error) or repr(error)
-    )
 
 
 def _input(args: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,19 +20,11 @@ from septet.core.state import Learned
 from septet.core.table import Table
 from septet.core.trace import RequestEvent
 from septet.core.types import Answer, Battle, Decision, Piece, Query
+from septet.engine.answering import Answering, OnPiece, Result, answer_of, bind, pieces_then_result
 from septet.engine.build import Builder
 from septet.engine.config import Config, read
 from septet.engine.direct import Direct
-from septet.engine.ensemble import (
-    Answering,
-    Ensemble,
-    OnPiece,
-    Result,
-    answer_of,
-    bind,
-    pieces_then_result,
-    seat_of,
-)
+from septet.engine.ensemble import Ensemble, seat_of
 from septet.engine.gate import Gate
 from septet.engine.limits import Worst, check_calls, worst_case
 from septet.engine.plan_runner import PlanRunner, Want

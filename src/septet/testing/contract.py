@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import copy
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -155,8 +156,15 @@ def _promise_it_touches_nothing_that_it_does_not_declare(suite: Suite, folder: P
     roles = suite.method.roles()
     if roles:  # the role's actor is stingy about the role's needs
         stingy["cyd"] = {"lacks": [n for n in spare if not any(getattr(c, n) for c in roles.values())]}
-    answer = suite.ask(folder, members=stingy)
+
+    async def work(house: House) -> Any:
+        answer = await house["toys"].ask(QUESTION, seed=7)
+        return answer, await _trace(house, answer)
+
+    answer, (_, calls) = suite.run(folder, work, members=stingy)
     assert answer.text
+    refused = [call["error"] for call in calls if call["error"]]  # also where the plan bears a failed reply
+    assert not refused, f"it touched what it does not declare: {refused[0]}"
 
 
 # --- how it behaves ------------------------------------------------------------------------------------
@@ -171,12 +179,17 @@ def _promise_the_same_seed_gives_the_same_answer(suite: Suite, folder: Path) -> 
 def _promise_permuting_the_members_permutes_the_result(suite: Suite, folder: Path) -> None:
     if not suite.record.card.permutes or suite.record.card.pool.order != "none":
         return
-    straight = suite.ask(folder / "straight")
-    turned = suite.ask(folder / "turned", order=tuple(reversed(suite.members)))
-    assert straight.text == turned.text
-    if straight.verdict.weights is not None and len(straight.verdict.weights) == len(suite.members):
-        assert turned.verdict.weights is not None
-        np.testing.assert_allclose(straight.verdict.weights, turned.verdict.weights[::-1], atol=1e-9)
+    pools: dict[str, dict[str, Any]] = {"agreeing": {}}
+    if len(suite.members) > 2:  # of two that disagree, the first may win as the tie rule says
+        pools["disagreeing"] = {"ada": {"skill": 0.0}, "bob": {"skill": 1.0}, "cyd": {"skill": 1.0}}
+    for name, members in pools.items():
+        straight = suite.ask(folder / name / "straight", members=members)
+        turned = suite.ask(folder / name / "turned", members=members, order=suite.members[::-1])
+        assert straight.text == turned.text
+        weights = straight.verdict.weights
+        if weights is not None and len(weights) == len(suite.members):
+            assert turned.verdict.weights is not None
+            np.testing.assert_allclose(weights, turned.verdict.weights[::-1], atol=1e-9)
 
 
 def _promise_one_failing_member_is_survived_or_named(suite: Suite, folder: Path) -> None:
@@ -276,6 +289,22 @@ def _promise_its_state_round_trips(suite: Suite, folder: Path) -> None:
 
 async def _value(house: House) -> Any:
     return house["toys"].ensemble.cell.value
+
+
+def _promise_answering_leaves_its_state_alone(suite: Suite, folder: Path) -> None:
+    if suite.method.state_type is None:
+        return
+
+    async def work(house: House) -> Any:
+        value = house["toys"].ensemble.cell.value
+        before = copy.deepcopy(pack(value))
+        await house["toys"].ask(QUESTION, seed=7)
+        return before, pack(value)
+
+    (arrays, facts), (arrays_after, facts_after) = suite.run(folder, work)
+    assert facts == facts_after
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, arrays_after[name], f"{name} was changed in place")
 
 
 def _promise_a_trained_method_says_when_it_is_not_fitted(suite: Suite, folder: Path) -> None:

@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 DEMO := examples/configs/demo.toml
 FAMILIES := router elo fused spans search vote frugal
 QUESTION := What is the capital of France? Answer briefly.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 DATA := $(or $(SEPTET_DATA),../shared/data)
 
 .PHONY: help demo test test-local test-data check docs bench outcomes new-method clean
@@ -26,7 +27,7 @@ $(VENV)/made:
 $(VENV)/dev: $(VENV)/made pyproject.toml constraints.txt
 	@echo "installing septet[dev] …"
 	@$(PIP) --editable '.[dev]'
-	@$(PIP) --no-deps --editable examples/septet-hello
+	@$(PIP) --no-deps --upgrade --target $(VENV)/hello examples/septet-hello
 	@touch $@
 
 .PHONY: compiler
@@ -61,13 +62,13 @@ demo: $(VENV)/demo ## set everything up and ask the seven families on two real m
 	@echo "    -d '{\"model\": \"fused\", \"messages\": [{\"role\": \"user\", \"content\": \"$(QUESTION)\"}]}'"
 
 test: $(VENV)/dev ## the tests that need no model, no torch, no shared data
-	@$(BIN)/python -m pytest -q -m 'not local and not data'
+	@$(PYTEST) -m 'not local and not data'
 
 test-local: $(VENV)/local ## the tests on the two real models, transformers and a llama.cpp server
-	@$(BIN)/python -m pytest -q -m local
+	@$(PYTEST) -m local
 
 test-data: $(VENV)/data ## the tests that read the shared data sets (SEPTET_DATA, else ../shared/data)
-	@SEPTET_DATA="$(DATA)" $(BIN)/python -m pytest -q -m data
+	@SEPTET_DATA="$(DATA)" $(PYTEST) -m data
 
 check: $(VENV)/dev ## format, lint, types, import contracts, generated docs
 	@$(BIN)/ruff format --check .

@@ -171,9 +171,14 @@ def test_a_stale_a_missing_and_a_left_over_page_are_each_named(
     assert build.stale(tmp_path) == []
 
 
-def test_a_plug_in_has_no_page_among_ours(build: ModuleType) -> None:
-    assert catalogue.entries("methods")["longest"].owner == "septet-hello"
-    assert not [path for path in build.pages() if path.stem == "longest"]
+def test_a_plug_in_has_no_page_among_ours(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(sys.prefix) / "hello")  # where `make` installs the example
+    catalogue._entries.cache_clear()
+    try:
+        assert catalogue.entries("methods")["longest"].owner == "septet-hello"
+        assert not [path for path in build.pages() if path.stem == "longest"]
+    finally:
+        catalogue._entries.cache_clear()
 
 
 def test_the_pages_do_not_depend_on_the_terminal(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,15 @@ from septet.engine import catalogue
 from septet.testing import check_method, toy_config
 from septet.testing.contract import Check
 
+HELLO = Path(sys.prefix) / "hello"
+"""Where `make` installs the example, beside the environment: only these tests see it."""
+
+sys.path.insert(0, str(HELLO))
+try:
+    from septet_hello.longest import Longest
+finally:
+    sys.path.remove(str(HELLO))
+
 Install = Callable[[str, str], None]
 
 GROUP = "septet.methods"
@@ -24,6 +34,15 @@ class Distribution:
     """An installed package, as far as an entry point knows of it."""
 
     name = "septet-broken"
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The example is found while a test of this file runs; the catalogue is read anew before and after."""
+    monkeypatch.syspath_prepend(HELLO)
+    catalogue._entries.cache_clear()
+    yield
+    catalogue._entries.cache_clear()
 
 
 @pytest.fixture
@@ -59,7 +78,7 @@ def test_the_method_of_an_installed_package_is_found_with_its_owner() -> None:
     assert catalogue.get("methods", "longest").name == "longest"
 
 
-@pytest.mark.parametrize("check", check_method(catalogue.get("methods", "longest")), ids=str)
+@pytest.mark.parametrize("check", check_method(Longest), ids=str)
 def test_it_keeps_the_contract(check: Check, tmp_path: Path) -> None:
     check(tmp_path)
 

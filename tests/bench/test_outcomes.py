@@ -140,7 +140,7 @@ def test_the_mean_is_over_tokens_and_an_empty_answer_has_none() -> None:
 
 def test_the_split_is_that_of_the_ids_hash() -> None:
     # sha1("a") begins 86f7e437, sha1("b") e9d71f5e, sha1("abc") a9993e36, sha1("d") 3c363836
-    assert [split_of(i) for i in ("a", "b", "abc", "d")] == ["test", "test", "test", "train"]
+    assert [split_of(i) for i in ("a", "b", "abc", "d")] == ["train", "train", "test", "train"]
 
 
 def test_the_command_writes_the_file_and_prints_each_members_share(

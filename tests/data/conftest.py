@@ -1,19 +1,16 @@
-"""The shared data sets: the folder SEPTET_DATA, else ../shared/data. Where it is absent, every test says so and is skipped."""
+"""The shared data sets: the folder SEPTET_DATA, else ../shared/data; where it is absent, every test is skipped aloud."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded import Joined, Read, Rows
 
 from septet.core.table import Table
-
-Rows = list[dict[str, Any]]
-Read = Callable[..., Rows]
-Joined = Callable[..., Table]
 
 ROOT = Path(__file__).parents[2]
 

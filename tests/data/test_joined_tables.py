@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import Joined, Read
-
-from septet.core.table import Table
+from recorded import Joined, Read, split
 
 pytestmark = pytest.mark.data
-
-
-def split(table: Table, name: str) -> Table:
-    return table.of_queries(np.array(table.splits) == name)
 
 
 # of the test split: questions, mean of all members, best on train, best of each question

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import Read
+from recorded import Read
 
 from septet.core.method import Rng
 from septet.core.table import Table

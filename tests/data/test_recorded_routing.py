@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Joined
+from recorded import Joined, split
 
 from septet.core.method import SeatPool
 from septet.core.table import Table
@@ -50,8 +50,7 @@ def three(joined: Joined) -> Split:
 
 
 def halves(table: Table) -> Split:
-    of = np.array(table.splits)
-    return Split(table.of_queries(of == "train"), table.of_queries(of == "test"))
+    return Split(split(table, "train"), split(table, "test"))
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ def test_a_mistake_is_named_with_its_rule(text: str, error: type[ConfigError], s
 
 def test_the_line_of_a_mistake_is_said() -> None:
     text = "[members]\nada = { backend = 'toy' }\n\n[limits]\ndepth = 2\nseconds = -1\n"
-    with pytest.raises(BadParameter, match=r"limits in septet\.toml, line 4"):
+    with pytest.raises(BadParameter, match=r"limits\.seconds in septet\.toml, line 6"):
         parse(text)
 
 

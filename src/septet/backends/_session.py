@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,6 +39,7 @@ class LocalSession:
         self._endpoint, self._strand, self._caps = endpoint, strand, caps
         self._prompt, self.commit_rule = prompt, commit_rule
         self._turn = asyncio.Lock()
+        self._abandoned = False  # a cancelled caller left, and its work may still be under way
 
     @property
     def vocab(self) -> Vocab:
@@ -67,8 +69,17 @@ class LocalSession:
         return await self._call(partial(self._strand.next, k, agreeing))
 
     async def push(self, piece: bytes, *, id: int | None = None) -> None:
-        """Commits a piece; its tokens are fed with the next forward."""
-        await self._call(lambda: self._strand.push(piece, self.commit_rule, id))
+        """Commits a piece; its tokens are fed with the next forward.
+
+        That calls no model and takes microseconds, less than the way to the worker and back, so it is done
+        here, but for `canonical`, which reads the whole answer anew.
+        """
+        work = partial(self._strand.push, piece, self.commit_rule, id)
+        if self._abandoned or self.commit_rule == "canonical":
+            await self._call(work)
+        else:
+            async with self._turn:
+                work()
 
     async def look(self, pieces: Sequence[bytes], k: int | None) -> list[Next]:
         """The distributions now and after each successive push; nothing is committed."""
@@ -78,7 +89,7 @@ class LocalSession:
     async def write(self, until: Sequence[bytes], max_tokens: int, sampler: Sampler) -> Draft:
         """The member's own continuation, written on the sequence and then cut off it again."""
         self._need("text")
-        async with self._turn:
+        async with self._alone():
             mark = await self._endpoint.call(self._strand.mark)
             ends = Ends(until=tuple(until))
             writing = Writing(self._strand, sampler, ends, max_tokens=max_tokens)
@@ -116,8 +127,18 @@ class LocalSession:
         await self._endpoint.surely(self._strand.close)
 
     async def _call(self, work: Callable[[], T]) -> T:
-        async with self._turn:
+        async with self._alone():
             return await self._endpoint.call(work)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """The session's turn; remembers a caller that was cancelled, whose work ends later."""
+        async with self._turn:
+            try:
+                yield
+            except asyncio.CancelledError:
+                self._abandoned = True
+                raise
 
     def _need(self, ability: str) -> None:
         if not getattr(self._caps, ability):

@@ -1,4 +1,8 @@
-"""One answer on one sequence of a loaded model: feed, look, commit, cut back. Blocking, on the worker thread."""
+"""One answer on one sequence of a loaded model: feed, look, commit, cut back.
+
+Blocking, on the worker thread. Only `push` and `append` never call the model, so a push may be made elsewhere
+while the worker does nothing with the strand.
+"""
 
 from __future__ import annotations
 
@@ -49,15 +53,16 @@ class Strand:
     """A prompt and the answer after it, as tokens in one sequence of the KV cache.
 
     `ids` are the answer's tokens, `byte_end` where each ends in `text`, the committed bytes; the first
-    `fed` of them are in the cache. Invariant: the bytes of `ids` are `text`. `row` is the distribution
-    after the last token, None while tokens wait to be fed with the next forward.
+    `fed` of them are in the cache, which holds `_cached` answer tokens: what is more than `fed` was rolled
+    back, and is cut off before the next forward. Invariant: the bytes of `ids` are `text`. `row` is the
+    distribution after the last token, None while tokens wait to be fed with the next forward.
     """
 
     def __init__(self, runtime: Runtime, name: str, *, reported: bool = True) -> None:
         self.runtime, self.name, self.meter = runtime, name, Meter()
         self.reported = reported  # False: like a server, it tells nothing beyond the top k
         self.seq: int | None = None
-        self.n_prompt = self.fed = self._prompt_end = 0
+        self.n_prompt = self.fed = self._cached = self._prompt_end = 0
         self.ids: list[int] = []
         self.byte_end: list[int] = []
         self.text = b""
@@ -134,6 +139,7 @@ class Strand:
             self.head()
         else:
             self.runtime.cut(self._open, self.n_prompt - 1)
+            self._cached = 0
             with self._clock():
                 self.row = self._read(self._feed([self._prompt_end], "last")[-1])
         return self.runtime.hidden(self._open)
@@ -329,7 +335,9 @@ class Strand:
 
     def copy_of(self, other: Strand) -> None:
         """Becomes a copy of another strand, which shares its cache; usage counts from here on."""
+        other._trim()
         self.seq = self.runtime.fork(other._open)
+        self._cached = other._cached
         self.n_prompt, self.fed, self.text, self.row = other.n_prompt, other.fed, other.text, other.row
         self.ids, self.byte_end = list(other.ids), list(other.byte_end)
         self._prompt_end = other._prompt_end
@@ -368,19 +376,25 @@ class Strand:
             final = start + step >= len(waiting)
             parts.append(self._feed(part, rows if final or rows == "all" else "none"))
             self.fed += len(part)
+            self._cached = self.fed
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _feed(self, ids: Sequence[int], rows: str) -> Logits:
+        self._trim()
         logits = self.runtime.feed(self._open, ids, rows)
         self.meter.forwards += 1
         self.meter.usage += Usage(fed_tokens=len(ids))
         return logits
 
     def _cut(self, keep: int) -> None:
-        """Forgets the answer's tokens after the first `keep` in the cache, where it has more."""
-        if keep < self.fed:
-            self.runtime.cut(self._open, self.n_prompt + keep)
-            self.fed = keep
+        """Rolls the answer back to its first `keep` tokens; the cache is told before the next forward."""
+        self.fed = min(self.fed, keep)
+
+    def _trim(self) -> None:
+        """Cuts off the cache what was rolled back."""
+        if self._cached > self.fed:
+            self.runtime.cut(self._open, self.n_prompt + self.fed)
+            self._cached = self.fed
 
     def _read(self, logits: Logits) -> Row:
         return read_row(logits, end_ids=self.vocab.end_ids, masked_ids=self.vocab.masked_ids)

@@ -139,12 +139,14 @@ def mean_logp(done: Completion) -> float | None:
 
 
 def split_of(query_id: str) -> str:
-    """train or test, by the first 32 bits of the id's sha1: the same wherever the question appears.
+    """train or test, by the last 32 bits of the id's sha1: the same wherever the question appears.
 
-    >>> split_of("a"), split_of("d")  # sha1 begins 86f7…, 3c36…
-    ('test', 'train')
+    Not by the first ones: the shipped questions were chosen for those being small.
+
+    >>> split_of("a"), split_of("abc")  # sha1 ends …377667b8, …9cd0d89d
+    ('train', 'test')
     """
-    return "train" if int(hashlib.sha1(query_id.encode()).hexdigest()[:8], 16) < 2**31 else "test"
+    return "train" if int(hashlib.sha1(query_id.encode()).hexdigest()[-8:], 16) < 2**31 else "test"
 
 
 # --- how it was made -------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ def header(
             "max_tokens": {t.name: max_tokens[t.name] for t in tasks},
             "order": "one question at a time, all members at once",
         },
-        "split": "train where the first 32 bits of sha1(query_id) are below 2^31, else test",
+        "split": "train where the last 32 bits of sha1(query_id) are below 2^31, else test",
         "tasks": [_task(t) for t in tasks],
     }
 

@@ -16,7 +16,7 @@ from septet.core.facets import Family
 from septet.core.method import Method
 from septet.core.prompt import Prompt
 from septet.engine import catalogue
-from septet.engine.config import Config, EnsembleConfig, MemberConfig, defaults_of, placed
+from septet.engine.config import Config, EnsembleConfig, MemberConfig, defaults_of, placed, placed_at_its_key
 from septet.engine.direct import Direct
 from septet.engine.ensemble import Ensemble
 from septet.engine.limits import check_shape
@@ -120,8 +120,7 @@ class Builder:
         base, _ = self._base(name)
         with placed(self._place("members", base.name, "backend")):
             record = catalogue.get("backends", base.backend)
-        key = next(iter(base.options), "")
-        with placed(self._place("members", base.name, *([key] if key else []))):
+        with placed_at_its_key(self.config.source, "members", base.name):
             return record(**base.options), base.options
 
     def _prompt(self, name: str, member: MemberConfig) -> Prompt:

@@ -114,7 +114,8 @@ class Source:
         lines = self.text.splitlines()
         start = self._line(lines, 0, r"^\s*\[\s*" + re.escape(".".join(keys[:2])) + r"\s*\]")
         if start is None:
-            start = self._line(lines, 0, r"^\s*\[\s*" + re.escape(keys[0]) + r"\s*\]") if keys else None
+            end = r"\s*[\].]" if len(keys) == 1 else r"\s*\]"  # a section alone: also one of its tables
+            start = self._line(lines, 0, r"^\s*\[\s*" + re.escape(keys[0]) + end)
         line = start
         for key in keys[1:]:
             found = self._line(lines, start or 0, r"^\s*[\"']?" + re.escape(key) + r"[\"']?\s*=")
@@ -136,6 +137,17 @@ def placed(place: str) -> Iterator[None]:
         if place not in str(error):
             error.args = (f"{error} ({place})",)
         raise
+
+
+@contextmanager
+def placed_at_its_key(source: Source, *keys: str) -> Iterator[None]:
+    """The same for a table whose wrong key only the error knows: `unknown "kk"`, or `toy.context: must …`."""
+    try:
+        yield
+    except (BadParameter, UnknownName) as error:
+        named = [error.name] if isinstance(error, UnknownName) else error.parameter.split(".")[1:2]
+        with placed(source.place(*keys, *named)):
+            raise
 
 
 def read(
@@ -228,8 +240,8 @@ def _member(name: str, value: Any, source: Source) -> MemberConfig:
     }
     if "stop" in table:
         sampling["stop"] = _names(table["stop"], source, *place, "stop")
-    with placed(source.place(*place)):
-        _check_sampling(sampling)
+    _check_sampling(sampling, source, *place)
+    with placed(source.place(*place, "price")):
         price = _price(table.get("price"))
     options = {k: v for k, v in table.items() if k not in MEMBER_KEYS}
     if options and table.get("like"):
@@ -254,13 +266,13 @@ _SAMPLING_RULES: Mapping[str, tuple[Any, float, float]] = {
 }
 
 
-def _check_sampling(sampling: Mapping[str, Any]) -> None:
-    for key, (kind, low, high) in _SAMPLING_RULES.items():
-        value = sampling.get(key)
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high
-        ):
-            raise BadParameter(key, value, f"must be in [{low}, {high}]")
+def _check_sampling(sampling: Mapping[str, Any], source: Source, *keys: str) -> None:
+    for key, value in sampling.items():
+        if key not in _SAMPLING_RULES:
+            continue
+        kind, low, high = _SAMPLING_RULES[key]
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            raise BadParameter(key, value, f"must be in [{low}, {high}]", source.place(*keys, key))
 
 
 def _price(value: Any) -> Price | None:
@@ -287,12 +299,22 @@ def _prompt(name: str, value: Any, source: Source) -> Prompt:
         raise BadParameter(
             "kind", table["kind"], "must be one of chat, plain", source.place("prompts", name, "kind")
         )
-    fields: dict[str, Any] = {k: tuple(v) if k == "stop" else v for k, v in table.items()}
+    fields: dict[str, Any] = {}
+    for key, text in table.items():
+        place = source.place("prompts", name, key)
+        if key == "stop":
+            fields[key] = _names(text, source, "prompts", name, key)
+        elif not isinstance(text, str):
+            raise BadParameter(key, text, "must be text", place)
+        elif key in ("user", "assistant") and "{text}" not in text:
+            raise BadParameter(key, text, "must hold {text}, where the turn is put", place)
+        else:
+            fields[key] = text
     return Prompt(**fields)
 
 
 def _limits(base: Mapping[str, Any], own: Mapping[str, Any], source: Source, keys: tuple[str, ...]) -> Limits:
-    with placed(source.place(*keys)):
+    with placed_at_its_key(source, *keys):
         return LimitsRecord(**{**base, **own})
 
 
@@ -311,22 +333,37 @@ def _ensemble(name: str, value: Any, limits: Mapping[str, Any], source: Source) 
             raise BadParameter(
                 key, table[key], f"must be one of {', '.join(allowed)}", source.place(*place, key)
             )
-    then = table.get("then")
+    for key, kind, rule in (
+        ("state", str, "must be a path"),
+        ("approximate", bool, "must be true or false"),
+    ):
+        if not isinstance(table.get(key, kind()), kind):
+            raise BadParameter(key, table[key], rule, source.place(*place, key))
+    _check_sampling({"seed": table.get("seed", 0)}, source, *place)
     return EnsembleConfig(
         name=name,
         method=str(table["method"]),
         members=_names(table["members"], source, *place, "members"),
         roles=roles,
-        then={"method": then} if isinstance(then, str) else then,
-        state=str(table.get("state", "")),
+        then=_then(table.get("then"), source, *place, "then"),
+        state=table.get("state", ""),
         limits=_limits(
             limits, _table(table.get("limits", {}), source, *place, "limits"), source, (*place, "limits")
         ),
         commit=table.get("commit", "own"),
-        approximate=bool(table.get("approximate", False)),
-        seed=int(table.get("seed", 0)),
+        approximate=table.get("approximate", False),
+        seed=table.get("seed", 0),
         parameters={k: v for k, v in table.items() if k not in RESERVED},
     )
+
+
+def _then(value: Any, source: Source, *keys: str) -> Mapping[str, Any] | None:
+    """The method of a router that draws several: a name, or a table of its name and its parameters."""
+    if isinstance(value, str):
+        return {"method": value}
+    if value is not None and not (isinstance(value, dict) and isinstance(value.get("method"), str)):
+        raise BadParameter("then", value, "must be a method's name, or a table with one", source.place(*keys))
+    return value
 
 
 def _store(table: Mapping[str, Any], folder: str, environment: Mapping[str, str], source: Source) -> str:
@@ -334,7 +371,9 @@ def _store(table: Mapping[str, Any], folder: str, environment: Mapping[str, str]
         if key != "path":
             raise UnknownName("key of the store", key, ("path",), source.place("store", key))
     if "path" in table:
-        return str(Path(folder) / str(table["path"]))
+        if not isinstance(table["path"], str):
+            raise BadParameter("path", table["path"], "must be a path", source.place("store", "path"))
+        return str(Path(folder) / table["path"])
     if environment.get("SEPTET_STORE"):
         return environment["SEPTET_STORE"]
     home = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", ".")) / ".local" / "state")

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from septet.core.caps import Caps
 from septet.core.errors import LimitReached, NoCandidate, RunError
 from septet.core.method import Ask, Emit, Fuses, Reply, Rng, Seat, asking
 from septet.core.session import END, Draft, Fused, Meter, Next, Sampler, Session, View, Vocab
 from septet.core.types import Floats, Query, Tokens
 from septet.parts.decoding.stopping import Stopping
 from septet.parts.decoding.vocabulary import GrowingVocab
+
+_NO_CAPS = Caps()
 
 TOP_REPORTED = 20
 """How many alternatives per piece the answer's tokens carry: the most that OpenAI's format can ask for."""
@@ -189,9 +192,7 @@ class FusedSession:
 
 
 def _seat(name: str, session: Session) -> Seat:
-    from septet.core.caps import Caps
-
-    return Seat(name, Caps(), vocab=session.vocab, session=session)
+    return Seat(name, _NO_CAPS, vocab=session.vocab, session=session)
 
 
 def by_bytes(fused: Fused) -> Fused:
@@ -293,4 +294,5 @@ async def answer_with(
 def _top(fused: Fused) -> tuple[tuple[bytes, float], ...]:
     best = np.argsort(-fused.p, kind="stable")[:TOP_REPORTED]
     with np.errstate(divide="ignore"):
-        return tuple((fused.texts[i], float(np.log(fused.p[i]))) for i in best)
+        logp = np.log(fused.p[best])
+    return tuple((fused.texts[i], p) for i, p in zip(best.tolist(), logp.tolist(), strict=True))

@@ -181,7 +181,8 @@ def _promise_permuting_the_members_permutes_the_result(suite: Suite, folder: Pat
         return
     pools: dict[str, dict[str, Any]] = {"agreeing": {}}
     if len(suite.members) > 2:  # of two that disagree, the first may win as the tie rule says
-        pools["disagreeing"] = {"ada": {"skill": 0.0}, "bob": {"skill": 1.0}, "cyd": {"skill": 1.0}}
+        whole = {"skill": 1.0, "max_tokens": 64}  # long enough for one who spells in bytes
+        pools["disagreeing"] = {"ada": {**whole, "skill": 0.0}, "bob": whole, "cyd": whole}
     for name, members in pools.items():
         straight = suite.ask(folder / name / "straight", members=members)
         turned = suite.ask(folder / name / "turned", members=members, order=suite.members[::-1])

@@ -72,6 +72,13 @@ def test_k6_a_string_that_a_member_cannot_write_is_no_phantom_winner() -> None:
     assert order[b"rest"] == pytest.approx(rest / (rest + p[0] / 2))
 
 
+def test_k6_the_two_strings_that_it_can_write_keep_their_softmax() -> None:
+    # were the third's logit set to 0, softmax(-1, -2, 0) = (.245, .090, .665) and the phantom would win
+    a = view({b"x": 0.731, b"y": 0.269})
+    got = fused(Unite(k=2, missing="zero"), a, view({b"q": 1.0}), weights=np.array([1.0, 0.0]))
+    assert got == {b"x": 0.731, b"y": 0.269, b"q": 0.0}
+
+
 def test_k2_a_member_fused_with_itself_is_itself() -> None:
     got = fused(Unite(k=5), view(A), view(A))
     assert got == {t: round(p, 3) for t, p in A.items()}
@@ -114,3 +121,48 @@ def test_k3_the_whole_answer_with_weight_one_is_that_member_s_own(member: str, t
 
     own, together = asyncio.run(both())
     assert together == own
+
+
+@pytest.mark.parametrize("k", [1, 2, 10])
+@pytest.mark.parametrize("missing", ["first", "zero", "exact"])
+def test_k2_the_whole_answer_of_a_member_fused_with_its_twin_is_its_own(
+    k: int, missing: str, tmp_path: Path
+) -> None:
+    answer = "Goethe, 😀\r\n\t歌德."  # 22 bytes, of at most 24 tokens
+    text = toy_config(
+        "unite",
+        {"missing": missing, "k": k},
+        members={"twin": {"tokenizer": "bytes", "answers": {"Faust": answer}}},
+        order=("twin",),
+        folder=tmp_path,
+    )
+    text = text.replace('members = ["twin"]', 'members = ["twin", "other"]').replace(
+        "[ensembles.toys]", 'other = { like = "twin" }\n\n[ensembles.toys]'
+    )
+
+    async def both() -> tuple[str, str]:
+        async with toy_house(text) as house:
+            own = await house["twin"].ask("Who wrote Faust?", temperature=0.0)
+            return own.text, (await house["toys"].ask("Who wrote Faust?")).text
+
+    assert asyncio.run(both()) == (answer, answer)
+
+
+def test_k5_the_winner_s_bytes_are_committed_and_not_the_first_member_s_sub_token(tmp_path: Path) -> None:
+    # ada spells single bytes, so the strings "abc" and "ab" are missing in her vocabulary; bob has both
+    known = {"answers": {"Faust": "abcab"}, "skill": 1.0}
+    text = toy_config(
+        "unite",
+        {"missing": "first", "k": 2},
+        members={"ada": {"tokenizer": "bytes", **known}, "bob": {"tokenizer": "pairs", **known}},
+        order=("ada", "bob"),
+        folder=tmp_path,
+    )
+
+    async def pieces() -> list[str]:
+        async with toy_house(text) as house:
+            return [
+                piece.text for piece in (await house["toys"].ask("Who wrote Faust?")).pieces if piece.text
+            ]
+
+    assert asyncio.run(pieces()) == ["abc", "ab"]

@@ -1,4 +1,4 @@
-"""The shared data sets: the folder SEPTET_DATA, else ../shared/data; where it is absent, every test is skipped aloud."""
+"""The shared data sets: the folder SEPTET_DATA, else ../shared/data; where it is absent, each test is skipped aloud."""
 
 from __future__ import annotations
 

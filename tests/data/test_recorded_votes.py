@@ -96,8 +96,9 @@ def won(verdict: Verdict) -> str:
     return verdict.posterior.classes[verdict.posterior.of[verdict.chosen]]
 
 
-def test_votes_over_ten_prompts_of_one_model_are_those_of_the_readme(read: Read) -> None:
-    # LLaMA-13B with ten one-shot prompts on MMLU: members .4067 on average, the best .4186
+def test_ten_prompts_of_one_model_vote_like_the_readme_but_for_ties(read: Read) -> None:
+    # LLaMA-13B with ten one-shot prompts on MMLU. The README's vote, .4096, gives a tie to the first letter;
+    # ours gives it to the answer that was seen first, and 4 % of the questions are ties.
     members = sorted({row["model"] for row in read("mmlu_probs/outcomes", ["model"])})
     answers = by_question(read, "mmlu_probs", "answer", members)
     gold = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,9 +11,12 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 import septet
+from septet.core.money import Usage
 from septet.core.session import Session
-from septet.core.types import Piece, Query
+from septet.core.types import Floats, Piece, Query
 from septet.engine.answering import Answering
 from septet.engine.house import Asked, House, Request
 from septet.engine.plan_runner import Want
@@ -21,8 +25,7 @@ from septet.engine.token_loop import FusedSession, Together, answer_with
 
 @dataclass(frozen=True)
 class Share:
-    """One member's part in an answer. Token counts; `forward_seconds` is the time inside its forwards, from
-    the call of the backend's decode until the top k is read, without the prompt's."""
+    """One member's part in an answer, in its own tokens."""
 
     member: str
     prompt_tokens: int
@@ -30,32 +33,49 @@ class Share:
     answer_fed: int
     answer_tokens: int
     rollbacks: int
-    forward_seconds: float
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """`seconds` from the first distribution to the last commit; `text` is the answer's bytes."""
+    """`seconds` (n,) from commit to commit, and `forwards` (n, n_members) the part of it inside each member's
+    forward, from the call of the backend's decode until the top k is read. The first piece is left out of
+    both, since its distributions come with the prompt. `text` is the answer's bytes."""
 
     text: bytes
     pieces: int
-    seconds: float
+    seconds: Floats
+    forwards: Floats
     shares: tuple[Share, ...]
-
-    @property
-    def forwards(self) -> list[float]:
-        """(n_members,) seconds inside each member's forwards."""
-        return [share.forward_seconds for share in self.shares]
 
 
 class InTurn(Together):
     """Members one after the other, so that no forward takes time from another one."""
 
     async def each(self, indices: Sequence[int], call: Any) -> list[Any]:
-        values: list[Any] = [None] * len(self.sessions)
-        for i in indices:
-            values[i] = (await super().each([i], call))[i]
-        return values
+        turn = asyncio.Lock()
+
+        async def alone(session: Session) -> Any:
+            async with turn:
+                return await call(session)
+
+        return await super().each(indices, alone)
+
+
+class Marked(FusedSession):
+    """Writes down the clock and the members' forwards so far after every commit."""
+
+    def __init__(self, together: Together, s: Any) -> None:
+        super().__init__(together, s)
+        self.marks: list[tuple[float, list[float]]] = []
+
+    @property
+    def members(self) -> list[Session]:
+        """The members' sessions; a benchmark goes on with all of them or not at all."""
+        return [s for s in self.together.sessions if s is not None]
+
+    async def push(self, piece: bytes, *, id: int | None = None) -> None:
+        await super().push(piece)
+        self.marks.append((perf_counter(), [s.meter.forward_seconds for s in self.members]))
 
 
 @asynccontextmanager
@@ -73,34 +93,31 @@ async def decode(asked: Asked, query: Query, *, in_turn: bool) -> Decoded:
     """A greedy answer. Stop strings are not looked for, so that it is as long as was asked, END apart."""
     request = Request(asked, query, Want(), False)
     answering = Answering(asked.ensemble, request.query, request.run, request.gate, Want(), _drop)
-    session = await answering.open()
+    opened = await answering.open()
+    together = InTurn(**vars(opened.together)) if in_turn else opened.together
+    session = Marked(together, opened.s)
     try:
-        if in_turn:
-            session.together = InTurn(**vars(session.together))
         return await _decoded(session, answering)
     finally:
         await session.close()
 
 
-async def _decoded(session: FusedSession, answering: Answering) -> Decoded:
-    members = [s for s in session.together.sessions if s is not None]
-    prompts = [s.meter.usage for s in members]
-    spent = [s.meter.forward_seconds for s in members]
-    began = perf_counter()
+async def _decoded(session: Marked, answering: Answering) -> Decoded:
+    prompts = [s.meter.usage for s in session.members]
     written = await answer_with(session, answering.query, (), answering.run.rng, answering.emit)
-    seconds = perf_counter() - began
-    spent = [s.meter.forward_seconds - before for s, before in zip(members, spent, strict=True)]
     await session.distribution()  # the last piece waits for this forward; only now all of the answer is fed
     shares = tuple(
-        _share(name, s, prompt.fed_tokens, prompt.prompt_tokens, seconds_, written.text)
-        for name, s, prompt, seconds_ in zip(session.together.names, members, prompts, spent, strict=True)
+        _share(name, s, prompt, written.text)
+        for name, s, prompt in zip(session.together.names, session.members, prompts, strict=True)
     )
-    return Decoded(written.text, len(written.tokens), seconds, shares)
+    seconds = np.diff([clock for clock, _ in session.marks])
+    forwards = np.diff([spent for _, spent in session.marks], axis=0)
+    return Decoded(written.text, len(written.tokens), seconds, forwards, shares)
 
 
-def _share(name: str, s: Session, fed: int, prompt: int, seconds: float, text: bytes) -> Share:
-    answer_fed, reading = s.meter.usage.fed_tokens - fed, s.vocab.tokenise(text)
-    return Share(name, prompt, fed, answer_fed, len(reading), s.meter.rollbacks, seconds)
+def _share(name: str, s: Session, prompt: Usage, text: bytes) -> Share:
+    fed, reading = s.meter.usage.fed_tokens - prompt.fed_tokens, s.vocab.tokenise(text)
+    return Share(name, prompt.prompt_tokens, prompt.fed_tokens, fed, len(reading), s.meter.rollbacks)
 
 
 async def _drop(piece: Piece) -> None:

@@ -17,7 +17,11 @@ PROMPTS = {
     "essay": "There are several reasons why people learn a second language when they are adults. One of them",
     "letter": "Dear Ms Miller,\n\nthank you for your letter of 3 May. I am sorry to hear that the parcel did not",
     "emoji": "My holiday in emoji, day by day, ten for every day:\nDay 1: 🏖️🌊🐚☀️🦀👩‍👩‍👧😎🍉🇮🇹🎉\nDay 2: 🚲🌲🦊🏕️🔥",
-    "tabs": 'package main\n\nimport "fmt"\n\nfunc main() {\n\tfor i := 0; i < 10; i++ {\n\t\tif i%2 == 0 {\n\t\t\tfmt',
+    "tabs": (
+        "/* Lists the primes below n. */\nint primes(int n)\n{\n\tint count = 0;\n\tfor (int i = 2; i < n; i++) {\n"
+        "\t\tif (is_prime(i)) {\n\t\t\tcount++;\n\t\t}\n\t}\n\treturn count;\n}\n\n"
+        "/* Sorts the numbers. */\nvoid sort(int *a, int n)\n{\n"
+    ),
     "blank lines": "My shopping list, with an empty line after every entry:\n\n- bread\n\n- milk\n\n- eggs\n\n-",
 }
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 from decoding import Decoded, decode, measured
 from figures import Figure, Section, Setting, figure
 
-from septet.core.types import Query
+from septet.core.types import Floats, Query
 from septet.engine.house import Asked
 
 PIECES = 60
@@ -38,7 +39,10 @@ async def _run(setting: Setting) -> Section:
         "fused",
         f"{method} of {' and '.join(names)}, {len(prompts)} prompts of up to {pieces} pieces, greedy",
         (*_in_turn(in_turn), *_in_parallel(in_turn, parallel), *_forwards(in_turn, names)),
-        ("forward: inside the backend's decode call until its top k is read.",),
+        (
+            "Each figure: the median piece of an answer, then median, least and most over the prompts.",
+            "forward: from the call of the backend's decode until its top k is read.",
+        ),
     )
 
 
@@ -49,27 +53,33 @@ async def _both(asked: Asked, prompt: str, pieces: int) -> tuple[Decoded, Decode
 
 
 def _in_turn(runs: list[Decoded]) -> tuple[Figure, ...]:
-    overhead = [(d.seconds - sum(d.forwards)) / d.pieces * 1e3 for d in runs]
+    """The aims hold for the median piece; whole answers add the moments in which the machine did other things."""
+    ratios = [d.seconds / d.forwards.sum(axis=1) for d in runs]
+    beyond = [(d.seconds - d.forwards.sum(axis=1)) * 1e3 for d in runs]
+    whole = [float(d.seconds.sum() / d.forwards.sum()) for d in runs]
     return (
-        figure(
-            "in turn: time a piece ÷ sum of forwards", [d.seconds / sum(d.forwards) for d in runs], aim=1.05
-        ),
-        figure("in turn: time beyond the forwards", overhead, unit="ms a piece", aim=1.5),
+        figure("in turn: time a piece ÷ sum of forwards", medians(ratios), aim=1.05),
+        figure("in turn: time beyond the forwards", medians(beyond), unit="ms a piece", aim=1.5),
+        figure("in turn: whole answer ÷ all its forwards", whole),
     )
 
 
 def _in_parallel(turns: list[Decoded], runs: list[Decoded]) -> tuple[Figure, ...]:
-    gain = [t.seconds / t.pieces / (d.seconds / d.pieces) for t, d in zip(turns, runs, strict=True)]
+    gain = [float(np.median(t.seconds) / np.median(d.seconds)) for t, d in zip(turns, runs, strict=True)]
+    slowest = medians([d.seconds / d.forwards.max(axis=1) for d in runs])
     return (
-        figure(
-            "in parallel: time ÷ the slowest member's forwards", [d.seconds / max(d.forwards) for d in runs]
-        ),
+        figure("in parallel: time a piece ÷ the slowest forward", slowest),
         figure("in turn ÷ in parallel", gain),
     )
 
 
 def _forwards(runs: list[Decoded], names: list[str]) -> tuple[Figure, ...]:
     return tuple(
-        figure(f"forward of {name}", [d.forwards[i] / d.pieces * 1e3 for d in runs], unit="ms a piece")
+        figure(f"forward of {name}", medians([d.forwards[:, i] * 1e3 for d in runs]), unit="ms a piece")
         for i, name in enumerate(names)
     )
+
+
+def medians(samples: list[Floats]) -> list[float]:
+    """The median piece of each answer."""
+    return [float(np.median(s)) for s in samples]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
-from figures import Figure, Section, Setting
+from figures import Section, Setting, figure
 
 import septet
 
@@ -18,14 +18,13 @@ except ImportError:  # no dependency of ours brings it; every environment that p
 def run(setting: Setting) -> Section:
     """Number and size of the core distributions."""
     sizes = {name: size_of(found) for name, found in sorted(core("septet").items())}
-    total = sum(sizes.values())
     largest = sorted(sizes, key=sizes.__getitem__, reverse=True)
     return Section(
         "weight",
         "septet and what it requires, without extras",
         (
-            Figure("distributions", *[float(len(sizes))] * 3, n=1, aim=25),
-            Figure("size", total, total, total, n=1, unit="MB"),
+            figure("distributions", [float(len(sizes))], aim=25),
+            figure("size", [sum(sizes.values())], unit="MB"),
         ),
         ("MB: " + ", ".join(f"{name} {sizes[name]:.1f}" for name in largest),),
         {"sizes_mb": {name: round(sizes[name], 2) for name in largest}},

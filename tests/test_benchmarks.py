@@ -44,7 +44,7 @@ def test_a_fused_piece_takes_at_least_its_forwards_and_the_aims_stand_beside(
     turn = found["in turn: time a piece ÷ sum of forwards"]
     assert turn["low"] >= 1
     assert (turn["aim"], found["in turn: time beyond the forwards"]["aim"]) == (1.05, 1.5)
-    assert found["in parallel: time ÷ the slowest member's forwards"]["low"] >= 1
+    assert found["in parallel: time a piece ÷ the slowest forward"]["low"] >= 1
     said = capsys.readouterr().out
     assert "fused: unite of ada and cyd" in said
     assert "≤ 1.05" in said

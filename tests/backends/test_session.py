@@ -25,11 +25,12 @@ class Watched:
         spec = MemberSpec(name="toy", prompt=BUILT_IN["chat"])
         self.actor = cast("LocalActor", toy.connect(Place()).member(spec))
         self.calls: list[str] = []
-        self.go_on = Event()
+        self.feeding, self.go_on = Event(), Event()
         self.go_on.set()
         feed, cut = ToyRuntime.feed, ToyRuntime.cut
 
         def fed(runtime: ToyRuntime, seq: int, ids: Sequence[int], rows: str) -> object:
+            self.feeding.set()
             self.go_on.wait(10)
             self.calls.append(f"feed {len(ids)}")
             return feed(runtime, seq, ids, rows)
@@ -78,9 +79,10 @@ async def test_what_was_rolled_back_is_not_part_of_a_fork(watched: Watched) -> N
 async def test_a_push_after_a_cancelled_call_waits_for_the_work_that_goes_on(watched: Watched) -> None:
     session = await watched.opened()
     await session.push(b"ab")
+    watched.feeding.clear()
     watched.go_on.clear()
     left = asyncio.create_task(session.next(1))
-    await asyncio.sleep(0.05)
+    await asyncio.to_thread(watched.feeding.wait, 10)
     left.cancel()
     with pytest.raises(asyncio.CancelledError):
         await left

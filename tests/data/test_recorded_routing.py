@@ -113,7 +113,6 @@ def nine_board(nine: Split) -> Board:
     ("parameters", "score"),
     [
         ({}, 0.569),
-        ({"rating": "last"}, 0.562),
         ({"p": 0.0}, 0.538),
         ({"n": 0}, 0.597),
         ({"n": 0, "rating": "last"}, 0.536),

@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 from septet.core.facets import Family
+from septet.engine import catalogue
 from septet.testing import check_method
 from septet.testing.new_method import main
 
@@ -176,7 +177,6 @@ def test_what_it_writes_is_fully_typed(root: Path) -> None:
         (("c1_noncascde", "my-vote", "2601.01234"), "did you mean 'c1_noncascade'"),
         (("", "my-vote", "2601.01234"), "there are a1_pretrained, a2_nonpretrained"),
         (("c1_noncascade", "agent-forest", "2601.01234"), "septet has a method of this name"),
-        (("c1_noncascade", "longest", "2601.01234"), "septet-hello has a method of this name"),
         (("c1_noncascade", "My_Vote", "2601.01234"), "must be words of a-z and 0-9"),
         (("c1_noncascade", "lambda", "2601.01234"), "must be words of a-z and 0-9"),
         (("c1_noncascade", "a" * 41, "2601.01234"), "at most 40 characters"),
@@ -190,6 +190,18 @@ def test_what_cannot_be_made_is_refused_with_the_rule_and_nothing_is_written(
     assert main([*arguments, "--root", str(root)]) == 2
     assert said in capsys.readouterr().err
     assert not list(root.rglob("*.py"))
+
+
+def test_the_name_of_an_installed_package_s_method_is_refused(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(sys.prefix) / "hello")  # where `make` installs the example
+    catalogue._entries.cache_clear()
+    try:
+        assert main(["c1_noncascade", "longest", "2601.01234", "--root", str(root)]) == 2
+        assert "septet-hello has a method of this name" in capsys.readouterr().err
+    finally:
+        catalogue._entries.cache_clear()
 
 
 def test_a_file_that_is_there_is_never_overwritten(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -39,7 +38,7 @@ class LocalSession:
         self._endpoint, self._strand, self._caps = endpoint, strand, caps
         self._prompt, self.commit_rule = prompt, commit_rule
         self._turn = asyncio.Lock()
-        self._abandoned = False  # a cancelled caller left, and its work may still be under way
+        self._under_way = False  # stays True where a cancelled caller left work behind
 
     @property
     def vocab(self) -> Vocab:
@@ -75,10 +74,10 @@ class LocalSession:
         here, but for `canonical`, which reads the whole answer anew.
         """
         work = partial(self._strand.push, piece, self.commit_rule, id)
-        if self._abandoned or self.commit_rule == "canonical":
-            await self._call(work)
-        else:
-            async with self._turn:
+        async with self._turn:
+            if self._under_way or self.commit_rule == "canonical":
+                await self._endpoint.call(work)
+            else:
                 work()
 
     async def look(self, pieces: Sequence[bytes], k: int | None) -> list[Next]:
@@ -89,7 +88,8 @@ class LocalSession:
     async def write(self, until: Sequence[bytes], max_tokens: int, sampler: Sampler) -> Draft:
         """The member's own continuation, written on the sequence and then cut off it again."""
         self._need("text")
-        async with self._alone():
+        async with self._turn:
+            self._under_way = True
             mark = await self._endpoint.call(self._strand.mark)
             ends = Ends(until=tuple(until))
             writing = Writing(self._strand, sampler, ends, max_tokens=max_tokens)
@@ -98,6 +98,7 @@ class LocalSession:
                     await self._endpoint.call(partial(writing.advance, HOP))
             finally:
                 await self._endpoint.surely(partial(self._strand.restore, mark))
+            self._under_way = False
             return writing.draft()
 
     async def score(self, spans: Sequence[bytes]) -> list[Tokens]:
@@ -127,18 +128,11 @@ class LocalSession:
         await self._endpoint.surely(self._strand.close)
 
     async def _call(self, work: Callable[[], T]) -> T:
-        async with self._alone():
-            return await self._endpoint.call(work)
-
-    @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """The session's turn; remembers a caller that was cancelled, whose work ends later."""
         async with self._turn:
-            try:
-                yield
-            except asyncio.CancelledError:
-                self._abandoned = True
-                raise
+            self._under_way = True
+            value = await self._endpoint.call(work)
+            self._under_way = False
+            return value
 
     def _need(self, ability: str) -> None:
         if not getattr(self._caps, ability):

@@ -23,6 +23,9 @@ SLOW = 0.5
 
 Row = Mapping[str, Any]
 
+UNCOUNTED = ("forwards", "forward_seconds", "rollbacks")
+"""Facts about a session that are not calls of it; `--json` has them."""
+
 
 def trace(
     id: Annotated[str, typer.Argument(metavar="[ID]", help="A trace id, or its beginning.")] = "",
@@ -128,9 +131,7 @@ def _call(call: Row, total: float, longest: float) -> str:
 
 
 def _remarks(call: Row) -> list[str]:
-    remarks = [
-        f"{count:g} {step}" for step, count in call["steps"].items() if step in ("next", "push", "look")
-    ]
+    remarks = [f"{count:g} {step}" for step, count in call["steps"].items() if step not in UNCOUNTED]
     waited = call["started"] - call["queued"]
     if waited >= 0.05:
         remarks.append(f"queue {waited:.1f} s")

@@ -104,11 +104,10 @@ class Cascade(Method):
             elif last:
                 parts.append(f"{name if not parts else 'it'} is last and always accepted")
             else:
-                threshold = self.threshold_after(chain.index(tried.member), state)
-                sign = "≥" if tried.confidence >= threshold else "<"
-                parts.append(
-                    f"confidence {tried.confidence:.2f} {sign} {threshold:.2f} after {name}{following}"
+                compared = comparison(
+                    tried.confidence, self.threshold_after(chain.index(tried.member), state)
                 )
+                parts.append(f"confidence {compared} after {name}{following}")
         if index != len(so_far) - 1:
             parts.append(f"{pool.names[so_far[index].member]} is the most confident that answered")
         return "; ".join(parts)
@@ -140,6 +139,17 @@ def verdict_of(so_far: Sequence[Tried], stop: Stop) -> Verdict:
     answered = [i for i, tried in enumerate(so_far) if tried.completion is not None]
     chosen = so_far[stop.index]
     return Verdict(chosen=answered.index(stop.index), confidence=chosen.confidence, reason=stop.reason)
+
+
+def comparison(confidence: float, threshold: float) -> str:
+    """Both numbers and their order, with as many digits as show that they differ, two at least.
+
+    >>> comparison(0.9, 0.6), comparison(0.0720, 0.0723)
+    ('0.90 ≥ 0.60', '0.0720 < 0.0723')
+    """
+    digits = next((d for d in range(2, 9) if f"{confidence:.{d}f}" != f"{threshold:.{d}f}"), 2)
+    sign = "≥" if confidence >= threshold else "<"
+    return f"{confidence:.{digits}f} {sign} {threshold:.{digits}f}"
 
 
 def most_confident(so_far: Sequence[Tried]) -> int:

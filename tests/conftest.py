@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from typing import Any
 
 import pytest
+
+# A job in the background ignores Ctrl-C, and so would every process that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOOPBACK = ("127.", "::1", "localhost")
 

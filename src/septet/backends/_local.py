@@ -32,6 +32,25 @@ from septet.core.types import Completion, Metered, Piece, Query, Tokens
 T = TypeVar("T")
 
 
+def whole_model(vocabulary: int, context: int, **more: bool) -> Caps:
+    """What a model in this process offers: everything that its tokens and their probabilities allow."""
+    return Caps(
+        text=True,
+        samples=True,
+        seed=True,
+        continues=True,
+        stream=True,
+        logprobs=True,
+        topk=vocabulary,
+        full=True,
+        score=True,
+        prompt_scores=True,
+        fork=True,
+        context=context,
+        **more,
+    )
+
+
 class LocalEndpoint(ABC):
     """One loaded model, shared by its members. Every call of the runtime is made on one worker thread.
 

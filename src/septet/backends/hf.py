@@ -9,10 +9,9 @@ from septet.backends._gguf_package import file_in_package
 from septet.backends._hf_model import Tokenizer, Wanted, load_model
 from septet.backends._hf_runtime import HfRuntime
 from septet.backends._hf_source import Source, folder_source, gguf_source
-from septet.backends._local import LocalActor, LocalEndpoint
+from septet.backends._local import LocalActor, LocalEndpoint, whole_model
 from septet.backends._unable import refuse_chat
 from septet.core.backend import Backend, BackendCard, MemberSpec, Place, backend
-from septet.core.caps import Caps
 from septet.core.errors import BackendError, BadParameter
 from septet.core.method import param
 from septet.core.types import Floats
@@ -109,24 +108,7 @@ class HfEndpoint(LocalEndpoint):
     def __init__(self, options: Hf, source: Source) -> None:
         self._options, self._model_source = options, source
         self._context = options.context or min(_CONTEXT, source.context or _CONTEXT)
-        super().__init__(
-            Caps(
-                text=True,
-                samples=True,
-                seed=True,
-                continues=True,
-                stream=True,
-                logprobs=True,
-                topk=source.vocabulary,
-                full=True,
-                score=True,
-                prompt_scores=True,
-                fork=True,
-                hidden=True,
-                matrices=True,
-                context=self._context,
-            )
-        )
+        super().__init__(whole_model(source.vocabulary, self._context, hidden=True, matrices=True))
 
     def member(self, spec: MemberSpec) -> HfActor:
         """A member; one that asks a base model for a chat is refused here."""

@@ -10,10 +10,9 @@ from septet.backends._gguf_package import cache_folder, file_in_package
 from septet.backends._llama import Model
 from septet.backends._llama_cache import vocabulary_of
 from septet.backends._llama_runtime import LlamaRuntime
-from septet.backends._local import LocalActor, LocalEndpoint
+from septet.backends._local import LocalActor, LocalEndpoint, whole_model
 from septet.backends._unable import refuse_chat
 from septet.core.backend import Backend, BackendCard, MemberSpec, Place, backend
-from septet.core.caps import Caps
 from septet.core.errors import BadParameter
 from septet.core.method import param
 
@@ -96,22 +95,7 @@ class LlamaEndpoint(LocalEndpoint):
     def __init__(self, options: Llamacpp, header: Header, cache: Path) -> None:
         self._options, self._header, self._cache = options, header, cache
         self._context = options.tokens_of_context(header)
-        super().__init__(
-            Caps(
-                text=True,
-                samples=True,
-                seed=True,
-                continues=True,
-                stream=True,
-                logprobs=True,
-                topk=header.vocabulary,
-                full=True,
-                score=True,
-                prompt_scores=True,
-                fork=True,
-                context=self._context,
-            )
-        )
+        super().__init__(whole_model(header.vocabulary, self._context))
 
     def member(self, spec: MemberSpec) -> LocalActor:
         """A member; one that asks a base model for a chat is refused here."""

@@ -21,7 +21,7 @@ from septet.engine.gate import Bound, BoundMember, Gate
 from septet.engine.members import Member
 from septet.engine.plan_runner import PlanRunner, Want
 from septet.engine.run import Run
-from septet.engine.sessions import BoundSession
+from septet.engine.sessions import BoundSession, close_all, opened
 from septet.engine.token_loop import FusedSession, Together, answer_with
 
 
@@ -188,29 +188,23 @@ class Answering:
             self.run.limits.on_member_error == "continue",
             bool(getattr(method, "consults", False)),
         )
-        opened = await asyncio.gather(
-            *(
-                bound[m.name].do("open", {"query": self._for(m), "scored": scored}, "decode")
-                for m in e.members
-            ),
-            return_exceptions=True,
+        sessions = await opened(
+            bound[m.name].do("open", {"query": self._for(m), "scored": scored}, "decode") for m in e.members
         )
         try:
-            self._seat_sessions(together, opened)
+            self._seat_sessions(together, sessions)
             prompts = [None if s is None else s.prompt for s in together.sessions]
             s = method.start(self.query, prompts, await e.prepared(), e.cell.value)
         except BaseException:
-            for session in opened:
-                if not isinstance(session, BaseException):
-                    await asyncio.shield(session.close())
+            await close_all(s for s in sessions if not isinstance(s, BaseException))
             raise
         return FusedSession(together, s)
 
     def _for(self, member: Member | Ensemble) -> Query:
         return self.query.but(seed=self.run.seed_for(member.name, "decode", 0))
 
-    def _seat_sessions(self, together: Together, opened: Sequence[Session | BaseException]) -> None:
-        for i, session in enumerate(opened):
+    def _seat_sessions(self, together: Together, sessions: Sequence[Session | BaseException]) -> None:
+        for i, session in enumerate(sessions):
             if not isinstance(session, BaseException):
                 if isinstance(session, BoundSession):
                     session.commit_rule = self.ensemble.config.commit

@@ -14,6 +14,7 @@ from septet.core.session import Session
 from septet.core.types import Completion, Query
 from septet.engine.gate import Bound
 from septet.engine.run import Run
+from septet.engine.sessions import close_all
 
 T = TypeVar("T")
 
@@ -79,9 +80,7 @@ class PlanRunner:
                 replies = await self._perform(value)
         finally:
             plan.close()
-            for session in self.opened:
-                if session is not self.final:
-                    await asyncio.shield(session.close())
+            await close_all(session for session in self.opened if session is not self.final)
 
     async def _step(self, plan: Asking[Any], replies: list[Reply] | None) -> tuple[bool, Any]:
         """One step of the generator; a cancelled request waits for the running step first."""

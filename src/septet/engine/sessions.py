@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -161,6 +161,27 @@ class BoundSession:
             raise
         finally:
             self.book(began)
+
+
+async def opened(calls: Iterable[Awaitable[Session]]) -> list[Session | BaseException]:
+    """Opens sessions concurrently: each one, or its error. A cancelled caller leaves none open."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks, return_exceptions=True)
+    except asyncio.CancelledError:
+        await asyncio.shield(_unopened(tasks))
+        raise
+
+
+async def _unopened(tasks: Sequence[asyncio.Future[Session]]) -> None:
+    """Closes what cancelled openings had opened before they were cancelled."""
+    await asyncio.wait(tasks)
+    await close_all(t.result() for t in tasks if not t.cancelled() and t.exception() is None)
+
+
+async def close_all(sessions: Iterable[Session]) -> None:
+    """Closes sessions, every one of them, also where the caller is cancelled meanwhile."""
+    await asyncio.shield(asyncio.gather(*(session.close() for session in sessions)))
 
 
 def said(error: BaseException) -> str:

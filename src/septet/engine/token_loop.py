@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from septet.core.errors import LimitReached, NoCandidate, RunError
 from septet.core.method import Ask, Emit, Fuses, Reply, Rng, Seat, asking
 from septet.core.session import END, Draft, Fused, Meter, Next, Sampler, Session, View, Vocab
 from septet.core.types import Floats, Query, Tokens
+from septet.engine.sessions import close_all, opened
 from septet.parts.decoding.stopping import Stopping
 from septet.parts.decoding.vocabulary import GrowingVocab
 
@@ -39,6 +40,16 @@ class Together:
         """One call per named member, concurrently; a failing one leaves the answer, or ends it."""
         live = [i for i in indices if self.sessions[i] is not None]
         results = await asyncio.gather(*(call(self.sessions[i]) for i in live), return_exceptions=True)
+        return await self._kept(live, results)
+
+    async def fork(self) -> Together:
+        """The same members on forks of their sessions."""
+        live = [i for i, session in enumerate(self.sessions) if session is not None]
+        forks = await self._kept(live, await opened(s.fork() for s in self.sessions if s is not None))
+        return replace(self, sessions=forks, errors=list(self.errors))
+
+    async def _kept(self, live: Sequence[int], results: Sequence[Any]) -> list[Any]:
+        """One value per member, None where it has failed: that member leaves, unless its error is fatal."""
         values: list[Any] = [None] * len(self.sessions)
         for i, result in zip(live, results, strict=True):
             if not isinstance(result, BaseException):
@@ -55,7 +66,7 @@ class Together:
     async def _drop(self, i: int) -> None:
         session, self.sessions[i] = self.sessions[i], None
         if session is not None:
-            await session.close()
+            await close_all([session])
 
 
 class FusedSession:
@@ -178,17 +189,12 @@ class FusedSession:
         raise RunError("a token-level ensemble has no hidden state")
 
     async def fork(self) -> FusedSession:
-        t = self.together
-        forks = await t.each(range(len(t.sessions)), lambda session: session.fork())
-        twin = Together(t.method, t.names, forks, t.k, t.keep_going, t.consults, list(t.errors))
-        copy = FusedSession(twin, self.s, self._vocab)
+        copy = FusedSession(await self.together.fork(), self.s, self._vocab)
         copy._at = self._at
         return copy
 
     async def close(self) -> None:
-        for session in self.together.sessions:
-            if session is not None:
-                await asyncio.shield(session.close())
+        await close_all(session for session in self.together.sessions if session is not None)
 
 
 def _seat(name: str, session: Session) -> Seat:

@@ -14,11 +14,10 @@ from septet.core.table import Table
 from septet.core.types import Completion, Floats, Query
 from septet.methods.a1_pretrained.benchmark_routing import BenchmarkRouting, Benchmarks
 from septet.methods.a2_nonpretrained.eagle import Eagle
-from septet.parts.routing.cost import Spending
 from septet.parts.routing.elo import Board
-from septet.parts.routing.records import scored_questions, task_mean
+from septet.parts.routing.features import Featurizer
+from septet.parts.routing.records import Known, task_mean
 from septet.parts.routing.shift import AccuracyByDistance
-from septet.parts.routing.tfidf import TfIdf
 from septet.testing.scripted import drive, seat
 
 pytestmark = pytest.mark.data
@@ -56,11 +55,12 @@ def halves(table: Table) -> Split:
 @pytest.fixture(scope="module")
 def nine_known(nine: Split) -> Benchmarks:
     """What the fit keeps, without p by distance: only S3 reads it, and it takes half a minute to measure."""
-    known, scores, tasks = scored_questions(nine.train)
-    featurizer = TfIdf.of(known)
-    none = AccuracyByDistance(np.array([0.5]), np.full((1, scores.shape[1]), 0.5))
-    mean = task_mean(scores, tasks)
-    return Benchmarks(featurizer, featurizer.rows(known), scores, mean, Spending.of(nine.train), none)
+    known = Known.of(nine.train)
+    featurizer = Featurizer.of("tf-idf", known.questions)
+    none = AccuracyByDistance(np.array([0.5]), np.full((1, len(known.members)), 0.5))
+    mean = task_mean(known.scores, known.tasks)
+    rows = featurizer.rows(known.questions)
+    return Benchmarks(featurizer, known.spending, 0.0, rows, known.scores, mean, none)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def three_known(three: Split) -> Benchmarks:
 
 
 def s1(k: int, split: Split, known: Benchmarks) -> float:
-    x = known.featurizer.rows(split.test.questions).dense()
+    x = known.featurizer.rows(split.test.questions)
     return split.score(BenchmarkRouting(k=k).utility(x, known))
 
 
@@ -99,7 +99,7 @@ def test_the_plan_asks_whom_the_statistic_chooses(three: Split, three_known: Ben
     texts = three.test.questions[:40]
     for text in texts:
         drive(router.plan(Query.of(text), pool, three_known, np.random.default_rng(0)), script)
-    utility = router.utility(three_known.featurizer.rows(texts).dense(), three_known)
+    utility = router.utility(three_known.featurizer.rows(texts), three_known)
     assert asked == [three.test.members[i] for i in utility.argmax(axis=1)]
     assert len(set(asked)) > 1
 

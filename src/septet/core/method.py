@@ -339,6 +339,10 @@ class Method:
         """Learns the state from outcomes, or is a generator of asks that does."""
         raise ConfigError(f"{self.name} learns nothing from outcomes, so it cannot be fitted")
 
+    def begin(self, members: Sequence[str]) -> Any:
+        """The state before anything was learned, of a method that may serve without a fit; else None."""
+        return None
+
     def update(self, state: Any, events: Sequence[Battle | Decision], rng: Rng) -> Any:
         """The state after more events; the old one is not changed."""
         raise ConfigError(f"{self.name} does not learn while it serves")

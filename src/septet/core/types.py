@@ -33,8 +33,9 @@ class Query:
 
     A sampling field of None means the method's default, else the member's. `prefix` is the answer so
     far, to be continued. `stop` ends the answer before the string, `until` after it. `task` is a group
-    label, `prefer` the price of cost λ (quality units per USD) for this request. `extra` holds tools,
-    response formats and images: they go to the one member that answers, or the request is refused.
+    label, `prefer` the price of cost λ (quality units per USD) for this request; None: the one that the
+    router was calibrated to, else 0. `extra` holds tools, response formats and images: they go to the one
+    member that answers, or the request is refused.
     """
 
     messages: tuple[Message, ...] = ()
@@ -47,7 +48,7 @@ class Query:
     stop: tuple[str, ...] = ()
     until: tuple[str, ...] = ()
     task: str = ""
-    prefer: float = 0.0
+    prefer: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,6 +60,7 @@ class Query:
             ("temperature", self.temperature, 0.0, 2.0),
             ("top_p", self.top_p, 0.0, 1.0),
             ("max_tokens", self.max_tokens, 1, 1_000_000),
+            ("prefer", self.prefer, 0.0, float("inf")),
         ):
             if value is not None and not low <= value <= high:
                 raise BadParameter(name, value, f"must be in [{low}, {high}]")
@@ -213,9 +215,17 @@ class Battle:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One routing decision that was carried out: weights over members, its propensity, and what was spent."""
+    """One routing decision that was carried out, and how well it went.
+
+    `weights` over members, `member` who was asked, `propensity` the probability with which it was;
+    `spent` in USD, `seconds`, and `score` in 0..1 as the user or a judge gave it; NaN: nobody said.
+    """
 
     query: str
     weights: Mapping[str, float]
     propensity: float
     spent: float = 0.0
+    member: str = ""
+    score: float = float("nan")
+    seconds: float = float("nan")
+    task: str = ""

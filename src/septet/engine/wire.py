@@ -40,8 +40,7 @@ def query_json(query: Query) -> dict[str, Any]:
         ]
     for name in ("prefix", "max_tokens", "temperature", "top_p", "seed", "task", "prefer"):
         value = getattr(query, name)
-        # a seed, temperature or top_p of 0 says something; a prefix, task or prefer of "" or 0 does not
-        if value not in (None, "", 0.0) or (name in ("temperature", "top_p", "seed") and value is not None):
+        if value not in (None, ""):  # a seed, a temperature or a price of 0 says something
             found[name] = value
     for name in ("stop", "until"):
         if getattr(query, name):

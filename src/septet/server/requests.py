@@ -78,7 +78,7 @@ class HouseOptions(_Checked):
     """The `septet` object of a body: the fields of a query that OpenAI's format lacks."""
 
     task: str = ""
-    prefer: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    prefer: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     until: list[Annotated[str, Field(min_length=1)]] = []
 
 

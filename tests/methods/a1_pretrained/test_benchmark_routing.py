@@ -16,9 +16,9 @@ from septet.core.table import Table
 from septet.core.types import Answer, Query
 from septet.methods.a1_pretrained.benchmark_routing import BenchmarkRouting, Benchmarks
 from septet.parts.routing.cost import Spending
+from septet.parts.routing.features import Featurizer
 from septet.parts.routing.rows import Rows
 from septet.parts.routing.shift import AccuracyByDistance
-from septet.parts.routing.tfidf import TfIdf
 from septet.testing.contract import check_method
 from septet.testing.scripted import drive, seat
 from septet.testing.toys import toy_config, toy_house, toy_table
@@ -30,7 +30,7 @@ def known(scores: list[list[float]], p: list[float], mean: list[float]) -> Bench
     """Questions along the axes of a plane: two on the first, two on the second."""
     rows = Rows.of(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]))
     shift = AccuracyByDistance(np.array([0.5]), np.array([p]))
-    return Benchmarks(TfIdf.unused(), rows, np.array(scores), np.array(mean), FREE, shift)
+    return Benchmarks(Featurizer.unused(), FREE, 0.0, rows, np.array(scores), np.array(mean), shift)
 
 
 # Member 0 is right on the first axis, member 1 on the second and once on the first.
@@ -73,7 +73,7 @@ def test_s3_falls_back_to_the_mean_scores_where_the_winner_is_not_surely_better(
     axes = np.eye(3)
     shift = AccuracyByDistance(np.array([0.5]), np.array([[0.8, 0.9]]))
     scores, mean = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]), np.array([0.5, 0.6])
-    state = Benchmarks(TfIdf.unused(), Rows.of(axes), scores, mean, FREE, shift)
+    state = Benchmarks(Featurizer.unused(), FREE, 0.0, Rows.of(axes), scores, mean, shift)
     task = axes[[0] * 7 + [1] * 2 + [2]]
     kept = BenchmarkRouting(statistic="S3", k=1).utility(task, state)
     np.testing.assert_allclose(kept, [[0.5, 0.6]] * 10)
@@ -105,7 +105,7 @@ def test_the_fitted_router_knows_who_is_good_at_what() -> None:
     router, rng = BenchmarkRouting(), np.random.default_rng(0)
     state = router.fit(toy_table(), {}, rng)
     x = state.featurizer.rows(["Is 8 plus two even or odd? Say even.", "Is 9 plus two odd or even? Say odd."])
-    assert router.utility(x.dense(), state).argmax(axis=1).tolist() == [0, 1]
+    assert router.utility(x, state).argmax(axis=1).tolist() == [0, 1]
 
 
 def test_the_state_survives_saving() -> None:

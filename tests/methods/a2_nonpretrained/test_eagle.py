@@ -15,6 +15,7 @@ from septet.core.types import Battle
 from septet.methods.a2_nonpretrained.eagle import Eagle
 from septet.parts.routing.cost import Spending
 from septet.parts.routing.elo import Board, Ratings
+from septet.parts.routing.features import Featurizer
 from septet.parts.routing.rows import Rows
 from septet.parts.routing.tfidf import TfIdf
 from septet.testing.toys import toy_table
@@ -29,15 +30,16 @@ def board(*wins_of_b: bool) -> Board:
     zeros = np.zeros(n, dtype=np.int32)
     outcome = np.array([0.0 if won else 1.0 for won in wins_of_b])
     return Board(
+        Featurizer("tf-idf", TfIdf(np.ones(2)), *[np.empty(0)] * 3, ()),
+        FREE,
+        0.0,
         ("a", "b"),
-        TfIdf(np.ones(2)),
         Ratings(np.array([1516.0, 1484.0]), np.array([1516.0, 1484.0]), 1),
         Rows.of(np.array([[1.0, 0.0]])),
         zeros,
         zeros,
         zeros + 1,
         outcome,
-        FREE,
     )
 
 
@@ -123,8 +125,9 @@ def test_the_order_of_members_changes_no_rating() -> None:
 
 
 def test_a_board_without_battles_rates_everybody_alike() -> None:
-    empty = Eagle().fit(Table.of([{"query": "q", "model": m} for m in ("a", "b")]), {}, RNG)
-    assert Eagle().utility(empty.featurizer.rows(["q"]).dense(), empty).tolist() == [[0.5, 0.5]]
+    alone = [{"query": q, "model": m, "score": 1.0} for q, m in (("q", "a"), ("r", "b"))]
+    empty = Eagle().fit(Table.of(alone), {}, RNG)
+    assert Eagle().utility(empty.featurizer.rows(["q"]), empty).tolist() == [[0.5, 0.5]]
 
 
 def test_a_winner_who_did_not_fight_is_refused() -> None:

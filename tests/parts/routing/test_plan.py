@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,9 @@ from septet.core.method import Ask, Choice, Plan, Rng, Seat, SeatPool
 from septet.core.money import Load, Price
 from septet.core.types import Completion, Floats, Query, Verdict
 from septet.parts.routing.cost import Spending
+from septet.parts.routing.features import Featurizer
 from septet.parts.routing.plan import Decided, Router, draw
-from septet.parts.routing.tfidf import TfIdf
+from septet.parts.routing.records import Fitted
 from septet.testing.scripted import drive, seat
 
 UNKNOWN = np.full(3, np.nan)
@@ -24,13 +24,11 @@ POOL = SeatPool((seat("a"), seat("b"), seat("c")))
 ASKED = Query.of("Who wrote Faust?")
 
 
-@dataclass(frozen=True)
-class Kept:
-    featurizer: TfIdf
-    spending: Spending
-
-
-STATE = Kept(TfIdf(np.ones(16)), Spending(np.array([0.03, 0.02, 0.01]), UNKNOWN, UNKNOWN, UNKNOWN))
+STATE = Fitted(
+    Featurizer.of("tf-idf", ["who"]),
+    Spending(np.array([0.03, 0.02, 0.01]), UNKNOWN, UNKNOWN, UNKNOWN),
+    prefer=0.0,
+)
 
 
 class Fixed(Router):
@@ -133,7 +131,7 @@ def test_many_queries_are_decided_in_one_step() -> None:
 def test_prices_stand_in_for_costs_that_were_not_recorded() -> None:
     spending = Spending(np.array([np.nan]), np.array([1000.0]), np.array([0.0]), np.array([np.nan]))
     priced = SeatPool((Seat("a", Caps(text=True), price=Price(usd_per_mtok_in=5.0)),))
-    cost = Fixed([1.0]).cost(np.zeros((2, 16)), Kept(STATE.featurizer, spending), priced)
+    cost = Fixed([1.0]).cost(np.zeros((2, 16)), Fitted(STATE.featurizer, spending, 0.0), priced)
     assert cost.tolist() == [[0.005], [0.005]]  # type: ignore[union-attr]
 
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 
 from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Utility
-from septet.core.method import Asking, Card, Rng, Seat, method, param
-from septet.core.table import Table
+from septet.core.method import Card, Rng, method, param
 from septet.core.types import Floats
 from septet.methods.a1_pretrained._family import PretrainedRouter
-from septet.parts.routing.cost import Spending
+from septet.parts.routing.features import FeatureKind, Featurizer
 from septet.parts.routing.neighbours import Outcomes, nearest_distance, nearest_mean
-from septet.parts.routing.plan import embedded
-from septet.parts.routing.records import scored_questions, task_mean
-from septet.parts.routing.rows import Rows
+from septet.parts.routing.records import Known, task_mean
+from septet.parts.routing.rows import Features, cosines
 from septet.parts.routing.shift import AccuracyByDistance, guarded, measure
-from septet.parts.routing.tfidf import TfIdf
 
 CARD = Card(
     paper="2309.15789",
@@ -66,6 +62,7 @@ class BenchmarkRouting(PretrainedRouter):
     Fails on questions unlike any known one, where it follows whatever happens to be nearest (S3 notices).
 
     >>> from septet.core.method import SeatPool
+    >>> from septet.core.table import Table
     >>> from septet.core.types import Completion, Query
     >>> from septet.testing.scripted import drive, seat
     >>> rows = [{"query": q, "task": "t", "model": m, "score": float(right == m), "cost_usd": 0.001}
@@ -100,35 +97,22 @@ class BenchmarkRouting(PretrainedRouter):
     prior: Annotated[
         float, param("Share of the mean score that S1 adds, which decides between equals.", ge=0, le=1)
     ] = 0.01
-    features: Annotated[
-        Literal["tf-idf", "embedder"], param("Hashed TF-IDF, or embeddings by the role embedder.")
-    ] = "tf-idf"
+    features: FeatureKind = "tf-idf"
 
     state_type = Benchmarks
 
-    def fit(
-        self, table: Table, roles: Mapping[str, tuple[Seat, ...]], rng: Rng
-    ) -> Benchmarks | Asking[Benchmarks]:
+    def learn(self, known: Known, featurizer: Featurizer, x: Features, rng: Rng) -> Benchmarks:
         """Keeps every scored question once, and leaves each task out in turn to measure p."""
-        if self.features == "embedder":
-            return self._fit_embedded(table, roles["embedder"], rng)
-        known, _, _ = scored_questions(table)
-        featurizer = TfIdf.of(known)
-        return self._fitted(table, featurizer, featurizer.rows(known), rng)
+        similarity = cosines(x, x)
+        shift = measure(
+            similarity, known.scores, known.tasks, rng, k=self.k, kappa=self.kappa, threshold=self.threshold
+        )
+        mean = task_mean(known.scores, known.tasks)
+        return Benchmarks(featurizer, known.spending, 0.0, x, known.scores, mean, shift)
 
-    def _fit_embedded(self, table: Table, seats: tuple[Seat, ...], rng: Rng) -> Asking[Benchmarks]:
-        x = yield from embedded(scored_questions(table)[0], seats)
-        return self._fitted(table, TfIdf.unused(), Rows.of(x), rng)
-
-    def _fitted(self, table: Table, featurizer: TfIdf, rows: Rows, rng: Rng) -> Benchmarks:
-        _, scores, tasks = scored_questions(table)
-        similarity = rows.cosines(rows.dense())
-        shift = measure(similarity, scores, tasks, rng, k=self.k, kappa=self.kappa, threshold=self.threshold)
-        return Benchmarks(featurizer, rows, scores, task_mean(scores, tasks), Spending.of(table), shift)
-
-    def utility(self, x: Floats, state: Benchmarks) -> Floats:
+    def utility(self, x: Features, state: Benchmarks) -> Floats:
         """(n, m) the statistic; rows of a task share it, except with S1."""
-        similarity = state.rows.cosines(x)
+        similarity = cosines(state.rows, x)
         near = nearest_mean(similarity, state.scores, self.k)
         if self.statistic == "S1":
             return near + self.prior * state.mean

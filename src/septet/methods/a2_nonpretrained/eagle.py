@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from septet.core.errors import BadParameter
 from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Utility
-from septet.core.method import Card, Choice, Rng, Seat, method, param
-from septet.core.table import Table
+from septet.core.method import Card, Choice, Rng, method, param
 from septet.core.types import Battle, Decision, Floats
 from septet.methods.a2_nonpretrained._family import NonPretrainedRouter
 from septet.parts.routing.choose import best, net_utility
-from septet.parts.routing.cost import Spending
 from septet.parts.routing.elo import Board, Ratings, expected, replay
-from septet.parts.routing.tfidf import TfIdf
+from septet.parts.routing.features import Featurizer
+from septet.parts.routing.records import Known
+from septet.parts.routing.rows import Features, cosines, joined
 
 CARD = Card(
     paper="2409.15518",
@@ -58,6 +58,7 @@ class Eagle(NonPretrainedRouter):
     Fails with few battles near a question: K = 32 follows the last of them.
 
     >>> from septet.core.method import SeatPool
+    >>> from septet.core.table import Table
     >>> from septet.core.types import Completion, Query
     >>> from septet.testing.scripted import drive, seat
     >>> rows = [{"query": q, "model": m, "score": float(m == right)}
@@ -88,22 +89,22 @@ class Eagle(NonPretrainedRouter):
     state_type = Board
     quality = "expected share of wins"
 
-    def fit(self, table: Table, roles: Mapping[str, tuple[Seat, ...]], rng: Rng) -> Board:
+    def learn(self, known: Known, featurizer: Featurizer, x: Features, rng: Rng) -> Board:
         """A board of the battles between members that answered the same question: the higher score wins."""
-        featurizer = TfIdf.of(list(dict.fromkeys(table.questions)))
         none = np.array([], dtype=np.int32)
         empty = Board(
-            table.members,
             featurizer,
-            Ratings.start(len(table.members)),
+            known.spending,
+            0.0,
+            known.members,
+            Ratings.start(len(known.members)),
             featurizer.rows([]),
             none,
             none,
             none,
             np.array([]),
-            Spending.of(table),
         )
-        return self.update(empty, table.battles(), rng)
+        return self.update(empty, known.table.battles(), rng)
 
     def update(self, state: Board, events: Sequence[Battle | Decision], rng: Rng) -> Board:
         """The board after more battles, in their order; a decision teaches nothing."""
@@ -116,24 +117,24 @@ class Eagle(NonPretrainedRouter):
         return dataclasses.replace(
             state,
             ratings=state.ratings.after(zip(a, b, outcome, strict=True), self.k),
-            rows=state.rows.joined(state.featurizer.rows(texts)),
+            rows=joined(state.rows, state.featurizer.rows(texts)),
             question=np.append(state.question, [row[x.query] for x in battles]).astype(np.int32),
             a=np.append(state.a, a).astype(np.int32),
             b=np.append(state.b, b).astype(np.int32),
             outcome=np.append(state.outcome, outcome),
         )
 
-    def utility(self, x: Floats, state: Board) -> Floats:
+    def utility(self, x: Features, state: Board) -> Floats:
         """(n, m) expected share of wins against the mean score of the pool."""
         scores = self.scores(x, state)
         return expected(scores, scores.mean(axis=1, keepdims=True))
 
-    def scores(self, x: Floats, state: Board) -> Floats:
+    def scores(self, x: Features, state: Board) -> Floats:
         """(n, m) P·Global + (1 − P)·Local, in Elo points."""
         overall = self.overall(state)
         local = np.tile(overall, (len(x), 1))
         if self.n and len(state.rows):
-            similarity = state.rows.cosines(x)
+            similarity = cosines(state.rows, x)
             # equally near questions: the latest, as what was learned last is what holds now
             nearest = np.argsort(-similarity[:, ::-1], axis=1, kind="stable")[:, : self.n]
             nearest = len(state.rows) - 1 - nearest

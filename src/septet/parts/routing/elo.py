@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from septet.core.types import Floats
-from septet.parts.routing.cost import Spending
-from septet.parts.routing.rows import Rows
-from septet.parts.routing.tfidf import TfIdf
+from septet.parts.routing.records import Fitted
+from septet.parts.routing.rows import Features
 
 START = 1500.0
 """The rating before any battle. Any other number shifts all ratings equally and changes no ranking."""
@@ -54,7 +53,7 @@ class Ratings:
 
 
 @dataclass(frozen=True)
-class Board:
+class Board(Fitted):
     """Ratings and the battles behind them.
 
     `ratings` after all battles; `rows` (q, d) of the questions that were fought over; per battle (b,)
@@ -62,14 +61,12 @@ class Board:
     """
 
     members: tuple[str, ...]
-    featurizer: TfIdf
     ratings: Ratings
-    rows: Rows
+    rows: Features
     question: NDArray[np.int32]
     a: NDArray[np.int32]
     b: NDArray[np.int32]
     outcome: Floats
-    spending: Spending
 
 
 def expected(rating: Floats | float, opponent: Floats | float) -> Floats:

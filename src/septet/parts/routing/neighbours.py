@@ -7,23 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from septet.core.types import Floats
-from septet.parts.routing.cost import Spending
-from septet.parts.routing.rows import Rows
-from septet.parts.routing.tfidf import TfIdf
+from septet.parts.routing.records import Fitted
+from septet.parts.routing.rows import Features
 
 _BLOCK = 256
 """Queries that are ranked at once."""
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class Outcomes(Fitted):
     """Known outcomes: `rows` (r, d) of questions, `scores` (r, m) with NaN unknown, `mean` (m,) over tasks."""
 
-    featurizer: TfIdf
-    rows: Rows
+    rows: Features
     scores: Floats
     mean: Floats
-    spending: Spending
 
 
 def nearest_mean(similarity: Floats, scores: Floats, k: int) -> Floats:

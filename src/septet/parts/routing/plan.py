@@ -5,9 +5,9 @@ Both families of routers (a1 and a2) are this skeleton; families do not import e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 
@@ -15,8 +15,12 @@ from septet.core.caps import Caps
 from septet.core.errors import NoCandidate
 from septet.core.method import Asking, Choice, Method, Plan, Rng, Seat, SeatPool, asking
 from septet.core.money import Load
+from septet.core.table import Table
 from septet.core.types import Floats, Query, Verdict
 from septet.parts.routing.choose import best, net_utility
+from septet.parts.routing.features import Featurizer, Kind
+from septet.parts.routing.records import Known
+from septet.parts.routing.rows import Features
 
 
 class Router(Method):
@@ -25,27 +29,46 @@ class Router(Method):
     Short form, for n queries and m members, always in the pool's order: `featurise(queries, pool, state)` ->
     X (n, d) · `utility(X, state)` -> q (n, m) · `cost(X, state, pool)` -> c (n, m) in USD · `choose(q, c,
     prefer, state, rng)` -> Choice. The first three may be generators of asks. NaN is unknown.
+    A router that is fitted on questions gives `learn(known, featurizer, X, rng)` -> state, a `Fitted`.
     `features` = "embedder" asks the role of that name, which is there only then.
     """
 
-    features: Literal["tf-idf", "embedder"] = "tf-idf"
+    features: Kind = "tf-idf"
     quality: ClassVar[str] = "expected quality"
+
+    # --- the fit ----------------------------------------------------------------------------------
+
+    def fit(self, table: Table, roles: Mapping[str, tuple[Seat, ...]], rng: Rng) -> Any:
+        """The state learned from outcomes: featurises the known questions once and calls `learn`."""
+        known = Known.of(table)
+        if self.features == "embedder":
+            return self._fit_embedded(known, roles["embedder"], rng)
+        featurizer = Featurizer.of(self.features, known.questions, known.tasks)
+        return self.learn(known, featurizer, featurizer.rows(known.questions, known.tasks), rng)
+
+    def _fit_embedded(self, known: Known, seats: Sequence[Seat], rng: Rng) -> Asking[Any]:
+        x = yield from embedded(known.questions, seats)
+        return self.learn(known, Featurizer.unused(), x, rng)
+
+    def learn(self, known: Known, featurizer: Featurizer, x: Features, rng: Rng) -> Any:
+        """The state, from what is known and the features x (r, d) of its questions."""
+        raise NotImplementedError
 
     # --- the short form ---------------------------------------------------------------------------
 
-    def featurise(self, queries: Sequence[Query], pool: SeatPool, state: Any) -> Floats | Asking[Floats]:
-        """(n, d) rows of length one: hashed TF-IDF from the state, or from the role `embedder`."""
+    def featurise(self, queries: Sequence[Query], pool: SeatPool, state: Any) -> Features | Asking[Features]:
+        """(n, d) rows of length one, by the state's featurizer or from the role `embedder`."""
         texts = [q.text for q in queries]
         if self.features == "embedder":
             return embedded(texts, pool.role("embedder"))
-        rows: Floats = state.featurizer.rows(texts).dense()
+        rows: Features = state.featurizer.rows(texts, [q.task for q in queries])
         return rows
 
-    def utility(self, x: Floats, state: Any) -> Floats | Asking[Floats]:
+    def utility(self, x: Features, state: Any) -> Floats | Asking[Floats]:
         """(n, m) predicted quality, x being (n, d)."""
         raise NotImplementedError
 
-    def cost(self, x: Floats, state: Any, pool: SeatPool) -> Floats | Asking[Floats]:
+    def cost(self, x: Features, state: Any, pool: SeatPool) -> Floats | Asking[Floats]:
         """(n, m) predicted USD: the member's mean in the outcomes, else its price × its mean tokens."""
         usd: Floats = state.spending.expected_usd([m.price for m in pool.members])
         return np.tile(usd, (len(x), 1))
@@ -82,10 +105,11 @@ class Router(Method):
 
     def plan_many(self, queries: Sequence[Query], pool: SeatPool, state: Any, rng: Rng) -> Asking[list[Plan]]:
         """Decides for all queries in one step; a plan per query carries its decision out."""
-        x = yield from asking(self.featurise(queries, pool, state))
+        x = cast("Features", (yield from asking(self.featurise(queries, pool, state))))
         q = yield from asking(self.utility(x, state))
         c = yield from asking(self.cost(x, state, pool))
-        prefer = np.array([query.prefer for query in queries])
+        standing = getattr(state, "prefer", 0.0)  # calibrated to a budget by the fit
+        prefer = np.array([standing if q.prefer is None else q.prefer for q in queries])
         (decided,) = yield [pool.decide(q, c, prefer)]
         choice: Choice = decided.value
         net = net_utility(q, c, prefer)
@@ -143,7 +167,7 @@ def draw(decided: Decided, failed: Sequence[int], rng: Rng) -> int:
     return rest[int(best(decided.net[None, rest])[0].argmax())]
 
 
-def embedded(texts: Sequence[str], seats: Sequence[Seat]) -> Asking[Floats]:
+def embedded(texts: Sequence[str], seats: Sequence[Seat]) -> Asking[Features]:
     """(n, d) embeddings by the actors of a role, side by side, of length one."""
     replies = yield [seat.embed(texts) for seat in seats]
     rows: Floats = np.hstack([np.asarray(r.value, dtype=np.float64) for r in replies])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from septet.core.errors import BadParameter
 from septet.core.table import Table
 from septet.core.types import Floats
+from septet.parts.routing.cost import Spending
+from septet.parts.routing.features import Featurizer
 
 UNITS: Mapping[str, tuple[str, ...]] = {
     "usd": ("usd",),
@@ -18,19 +22,95 @@ UNITS: Mapping[str, tuple[str, ...]] = {
 """What cost is measured in: the first of these that the outcomes give for every answer, and not as zero."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a fit knows: every question with a score once, and what each member made of it.
+
+    `questions`, `tasks`, `groups` (r,); `scores`, `usd`, `prompt_tokens`, `completion_tokens` and `seconds`
+    (r, m), means over samples, NaN unknown; `spending`: means per member over all rows; `table`: all rows.
+    """
+
+    members: tuple[str, ...]
+    questions: tuple[str, ...]
+    tasks: tuple[str, ...]
+    groups: tuple[str, ...]
+    scores: Floats
+    usd: Floats
+    prompt_tokens: Floats
+    completion_tokens: Floats
+    seconds: Floats
+    spending: Spending
+    table: Table
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    @classmethod
+    def of(cls, table: Table) -> Known:
+        """The questions of a table that have a score of any member; a repeated text counts once."""
+        index = _scored(table)
+
+        def cells(column: str) -> Floats:
+            values: Floats = table.matrix(column)[index]
+            return values
+
+        return cls(
+            table.members,
+            tuple(table.questions[i] for i in index),
+            tuple(table.tasks[i] for i in index),
+            tuple(table.groups[i] for i in index),
+            cells("score"),
+            cells("usd"),
+            cells("prompt_tokens"),
+            cells("completion_tokens"),
+            cells("seconds"),
+            Spending.of(table),
+            table,
+        )
+
+    def only(self, index: Sequence[int]) -> Known:
+        """Some of the questions; `spending` and `table` stay those of all."""
+        kept = list(index)
+        some: dict[str, Any] = {name: tuple(getattr(self, name)[i] for i in kept) for name in _PER_QUESTION}
+        some |= {name: getattr(self, name)[kept] for name in _PER_CELL}
+        return replace(self, **some)
+
+
+_PER_QUESTION = ("questions", "tasks", "groups")
+_PER_CELL = ("scores", "usd", "prompt_tokens", "completion_tokens", "seconds")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What every fitted router keeps beside what it learned.
+
+    `prefer`: the price of cost λ, in quality units per USD, of a request that states none; calibrated to a
+    budget by `septet fit --budget-usd-per-1k`, else 0.
+    """
+
+    featurizer: Featurizer
+    spending: Spending
+    prefer: float
+
+
+def _scored(table: Table) -> list[int]:
+    """The queries with any known score, each text once."""
+    scores = table.matrix("score")
+    first: dict[str, int] = {}
+    for i in np.flatnonzero(~np.isnan(scores).all(axis=1)).tolist():
+        first.setdefault(table.questions[i], i)
+    if not first:
+        raise BadParameter("table", len(table), "must hold at least one question with a score")
+    return list(first.values())
+
+
 def scored_questions(table: Table) -> tuple[list[str], Floats, list[str]]:
     """The questions with any known score, each text once, with scores (r, m) and tasks (r,)."""
-    scores = table.matrix("score")
-    first = {
-        text: i for i, text in reversed(list(enumerate(table.questions))) if not np.isnan(scores[i]).all()
-    }
-    index = sorted(first.values())
-    if not index:
-        raise BadParameter("table", len(table), "must hold at least one question with a score")
+    scores, index = table.matrix("score"), _scored(table)
     return [table.questions[i] for i in index], scores[index], [table.tasks[i] for i in index]
 
 
-def task_mean(scores: Floats, tasks: list[str]) -> Floats:
+def task_mean(scores: Floats, tasks: Sequence[str]) -> Floats:
     """(m,) mean over tasks of the mean score on each; NaN for a member that has no score."""
     of = np.array(tasks)
     means = []

@@ -9,10 +9,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 DEMO := examples/configs/demo.toml
 FAMILIES := router elo fused spans search vote frugal
 QUESTION := What is the capital of France? Answer briefly.
-PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+# One thread of linear algebra per process: with two test processes, more of them only wait for each other.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -q -n 2 --dist loadfile
 DATA := $(or $(SEPTET_DATA),../shared/data)
 
-.PHONY: help demo test test-local test-data check docs bench outcomes new-method clean
+.PHONY: help demo test test-local test-data check docs bench bench-routers outcomes new-method clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -82,6 +84,9 @@ docs: $(VENV)/dev ## write the generated docs anew
 
 bench: $(VENV)/demo ## speed and memory, as ratios of one run
 	@$(BIN)/python benchmarks/run.py
+
+bench-routers: $(VENV)/dev ## what a router's decision costs, as ratios of one run
+	@$(BIN)/python benchmarks/routers.py
 
 outcomes: $(VENV)/demo ## ask the two models the recorded questions and write examples/outcomes
 	@$(BIN)/python -m septet.bench.outcomes --config examples/configs/demo.toml --out examples/outcomes/two-models.jsonl

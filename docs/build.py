@@ -1,4 +1,5 @@
-"""Writes the generated pages: method cards, the backends, the command line's help, the configuration's schema.
+"""Writes the generated pages: method cards, the backends, the command line's help, the configuration's schema, and
+the tables of routers among the reproductions.
 
 python docs/build.py writes them; with --check it names every page that is stale, and fails.
 Only what comes with septet is written down here; nothing heavy is imported.
@@ -12,12 +13,15 @@ import json
 import os
 import re
 import sys
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from septet.bench import standings
 from septet.cli import VERBS
 from septet.cli import main as cli
 from septet.cli._facts import backend_json, method_json, shown, words
@@ -48,6 +52,7 @@ def pages() -> dict[Path, str]:
     found[Path("methods/README.md")] = methods_page(methods)
     found[Path("backends.md")] = backends_page([backend_json(name) for name in built_in("backends")])
     found[Path("cli.md")] = cli_page()
+    found[Path("reproductions/README.md")] = reproductions_page()
     found[Path("config-schema.json")] = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
     return found
 
@@ -164,6 +169,8 @@ def cli_page() -> str:
     text = f"{NOTE}# The command line\n\n```console\n$ septet --help\n{help_of()}```\n"
     for verb in VERBS:
         text += f"\n## {verb}\n\n```console\n$ septet {verb} --help\n{help_of(verb)}```\n"
+        for below in getattr(import_module(f"septet.cli.{verb}"), "SUBVERBS", {}):
+            text += f"\n### {verb} {below}\n\n```console\n$ septet {verb} {below} --help\n{help_of(verb, below)}```\n"
     return text
 
 
@@ -176,6 +183,93 @@ def help_of(*verb: str) -> str:
     if exit_code:
         raise RuntimeError(f"septet {' '.join(verb)} --help ended with {exit_code}")
     return "".join(f"{line.rstrip()}\n" for line in said.getvalue().strip().splitlines())
+
+
+# --- reproductions -------------------------------------------------------------------------------------
+
+BEGIN, END = (
+    "<!-- routers: written by `make docs` from results/routers-*.json -->\n",
+    "<!-- end of routers -->\n",
+)
+"""What stands between them is generated; the rest of the page is written by hand."""
+
+COLUMNS = (
+    "router",
+    "split",
+    "n",
+    "quality [95 %]",
+    "USD per 1,000 [95 %]",
+    "− best single",
+    "− kNN",
+    "published",
+)
+
+
+def reproductions_page() -> str:
+    """The page of reproductions, with the tables of routers made anew."""
+    folder = DOCS / "reproductions"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError("docs/reproductions/README.md has lost the marks between which the routers stand")
+    return f"{before}{BEGIN}{routers_section(folder)}{END}{after}"
+
+
+def routers_section(folder: Path) -> str:
+    """A table per set of outcomes: bounds in brackets, then routers by falling quality at λ = 0."""
+    published = tomllib.loads((folder / "published.toml").read_text(encoding="utf-8"))["published"]
+    files = sorted((folder / "results").glob("routers-*.json"))
+    text = ""
+    for record in (json.loads(f.read_text(encoding="utf-8")) for f in files):
+        text += f"\n### {record['table']}\n\n{told(record)}\n\n"
+        rows = [router_row(row, record["table"], published) for row in standing(record)]
+        text += table(COLUMNS, rows)
+    return text + "\n" if text else ""
+
+
+def told(record: Mapping[str, Any]) -> str:
+    """What a table was made from, in a paragraph."""
+    made = (
+        f"{record['questions']} questions, {len(record['members'])} members, sha256 {record['sha256'][:12]}."
+    )
+    notes = "".join(f" {note[0].upper()}{note[1:]}." for note in record["notes"])
+    conventions = dict.fromkeys(f"({b['name']}): {b['convention']}." for b in record["bounds"])
+    return f"{made}{notes} {' '.join(conventions)}"
+
+
+def standing(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows of a record, split by split: bounds as they come, routers by falling quality."""
+    rows = [{**b, "router": f"({b['name']})", "variant": "", "is_bound": True} for b in record["bounds"]]
+    rows += sorted(record["routers"], key=lambda r: -(r["quality"]["value"] or 0.0))
+    order = list(dict.fromkeys(r["split"] for r in rows))
+    return sorted(rows, key=lambda r: order.index(r["split"]))
+
+
+def router_row(row: Mapping[str, Any], of: str, published: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """One bound or router under `COLUMNS`."""
+    said = [
+        f"{p['says']} ({link(p['source'])})"
+        for p in published
+        if p["table"] == of and p["router"] == row["router"].strip("()")
+    ]
+    usd = {k: None if v is None else 1000 * v for k, v in row["usd"].items()}
+    name = row["router"] if row.get("is_bound") else note_link(row["router"])
+    return (
+        name + (f" {code(row['variant'])}" if row["variant"] else ""),
+        row["split"],
+        str(row["n_test"]),
+        standings.estimate(row["quality"]),
+        standings.estimate(usd, ".3g"),
+        standings.signed(row.get("minus_best_single")),
+        standings.signed(row.get("minus_reference")),
+        "; ".join(said),
+    )
+
+
+def note_link(name: str) -> str:
+    """A method, linked to its note where there is one."""
+    return f"[{name}]({name}.md)" if (DOCS / "reproductions" / f"{name}.md").exists() else name
 
 
 # --- tables --------------------------------------------------------------------------------------------

@@ -31,7 +31,10 @@ def test_a_backend_is_shown_with_its_options(run: Run):
 
 def test_an_unknown_name_names_the_nearest_of_both_kinds(run: Run):
     ran = run("card", "unit")
-    assert (ran.code, ran.err) == (2, "error: unknown method or backend 'unit'; did you mean 'unite'?\n")
+    assert (ran.code, ran.err) == (
+        2,
+        "error: unknown method or backend 'unit'; did you mean 'unite' or 'uniroute'?\n",
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from septet.cli.fit import read_table
@@ -124,3 +125,40 @@ def test_data_that_cannot_be_read_is_said(tmp_path: Path, content: bytes | None,
         path.write_bytes(content)
     with pytest.raises(ConfigError, match=said):
         read_table(path, "")
+
+
+def test_a_budget_sets_the_price_of_cost_and_says_what_to_expect(run: Run, folder: Path):
+    rows = [
+        {"query": f"{kind} {i}", "model": m, "score": score, "cost_usd": usd}
+        for kind, cheap in (("add the numbers", 1.0), ("tell a story about", 0.0))
+        for i in range(20)
+        for m, score, usd in (("ada", 1.0, 0.010), ("bob", cheap, 0.001))
+    ]
+    (folder / "kinds.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    bench = ("--set", "ensembles.near={ method = 'benchmark-routing', members = ['ada', 'bob'] }")
+    ran = run("fit", "near", "--data", "kinds.jsonl", "--budget-usd-per-1k", "5.6", *bench)
+    assert (ran.code, ran.err) == (0, "")
+    assert "expected quality 1.000 [1.000, 1.000], cost $5.5 [" in ran.out
+    assert "answering: ada 50%, bob 50%" in ran.out
+    said = run("ask", "-e", "near", "tell a story about 3", *bench)
+    assert "answer of ada" in said.err
+    cheap = run("ask", "-e", "near", "add the numbers 3", *bench)
+    assert "answer of bob" in cheap.err
+    low = run("fit", "near", "--data", "kinds.jsonl", "--budget-usd-per-1k", "0.5", *bench)
+    assert low.code == 2
+    assert "cannot be kept" in low.err
+
+
+@pytest.mark.parametrize("harm", ["truncate", "poison", "garble"])
+def test_a_state_that_cannot_be_read_is_refused_by_its_folder(run: Run, folder: Path, harm: str):
+    assert run("fit", "elo", "--data", str(outcomes(folder)), *ELO).code == 0
+    (arrays,) = (folder / "states" / "elo").glob("*.npz")
+    if harm == "truncate":
+        arrays.write_bytes(arrays.read_bytes()[:-40])
+    elif harm == "poison":
+        np.savez(arrays, a=np.array([{"an": "object"}], dtype=object))
+    else:
+        (folder / "states" / "elo" / "state.json").write_text("[1", encoding="utf-8")
+    ran = run("ask", "-e", "elo", *ELO, "What is 2+3?")
+    assert ran.code == 2
+    assert f"the state in {folder}/states/elo cannot be read" in ran.err

@@ -108,7 +108,8 @@ def trace(capsys: pytest.CaptureFixture[str], request: str) -> Any:
         (
             '"unite"',
             '"unit"',
-            "unknown method 'unit'; did you mean 'unite'? (ensembles.fused.method in septet.toml, line 12)",
+            "unknown method 'unit'; did you mean 'unite' or 'uniroute'?"
+            " (ensembles.fused.method in septet.toml, line 12)",
         ),
         (
             '"bob"]',

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -12,6 +14,7 @@ import pytest
 
 from septet.backends.toy import Toy, ToyActor
 from septet.core.errors import ConfigError
+from septet.core.table import Table
 from septet.core.types import Completion, Piece, Query
 from septet.engine.config import parse
 from septet.engine.house import House
@@ -299,3 +302,58 @@ async def test_an_address_that_others_can_reach_is_refused_without_a_key() -> No
     async with House(parse('[members]\na = { backend = "toy" }')) as house:
         with pytest.raises(ConfigError, match=r"serving on 0\.0\.0\.0 lets others ask"):
             await serve_until_stopped(house, host="0.0.0.0")
+
+
+ONLINE = """
+[store]
+path = "traces.db"
+
+[members]
+a = { backend = "toy" }
+b = { backend = "toy" }
+
+[ensembles.elo]
+method = "eagle"
+members = ["a", "b"]
+"""
+
+
+def test_feedback_over_http_is_kept_and_learned_from(tmp_path: Path) -> None:
+    rows = [{"query": "What is 1+1?", "model": m, "score": float(m == "a")} for m in ("a", "b")]
+    with served(ONLINE, str(tmp_path / "septet.toml")) as server:
+        asyncio.run(server.house["elo"].fit(Table.of(rows)))
+        with server.client() as client:
+            reply = client.chat.completions.create(model="elo", messages=SUM)
+
+            def said(**body: Any) -> Any:
+                return client.post("/feedback", body=body, cast_to=object)
+
+            assert said(request=house_of(reply)["trace_id"], score=1) == {
+                "object": "feedback",
+                "model": "elo",
+                "member": "a",
+                "learned": True,
+                "version": 2,
+            }
+            for version in range(3, 9):
+                fight = said(model="elo", query="What is 2+3?", a="a", b="b", winner="b")
+                assert (fight["member"], fight["version"]) == ("b", version)
+            after = client.chat.completions.create(model="elo", messages=SUM)
+        assert list(house_of(after)["members"]) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"request": "nowhere", "score": 0.5}, "trace id"),
+        ({"request": "nowhere", "score": 2}, "score"),
+        ({"request": "nowhere"}, "score"),
+        ({"request": "nowhere", "score": True}, "score"),
+        ({"model": "fused", "query": "?", "a": "a", "b": "b", "winner": "c"}, "winner"),
+        ({"model": "fused", "query": "?", "a": "a", "winner": "a"}, "b"),
+        ([], "body"),
+    ],
+)
+def test_bad_feedback_is_refused_by_field(client: openai.OpenAI, body: Any, param: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=param):
+        client.post("/feedback", body=body, cast_to=object)

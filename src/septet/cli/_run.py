@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -43,16 +43,30 @@ def _invoke(verb: str, arguments: Sequence[str], as_json: bool) -> int:
     usage_error: Any = typer.BadParameter.__mro__[1]  # typer exports only this child of its usage errors
     module = import_module(f"septet.cli.{verb}")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name=verb, help=VERBS[verb])(getattr(module, verb))
+    name, help_text, function, rest = _found(module, verb, arguments)
+    app.command(name=name, help=help_text)(function)
     try:
-        code = app(list(arguments), prog_name=f"septet {verb}", standalone_mode=False)
+        code = app(list(rest), prog_name=f"septet {name}", standalone_mode=False)
     except usage_error as error:
-        say_error(type(error).__name__, f"{error.format_message()} Try: septet {verb} --help", as_json)
+        say_error(type(error).__name__, f"{error.format_message()} Try: septet {name} --help", as_json)
         return 2
     except typer.Abort:
         return 130
     sys.stdout.flush()
     return int(code or 0)
+
+
+def _found(module: Any, verb: str, arguments: Sequence[str]) -> tuple[str, str, Any, Sequence[str]]:
+    """The name, help and function that are asked for, and the arguments left.
+
+    A verb with verbs of its own lists their help in `SUBVERBS` of its module, whose functions bear their names; what
+    is none of them goes to the verb itself.
+    """
+    below: Mapping[str, str] = getattr(module, "SUBVERBS", {})
+    if arguments and arguments[0] in below:
+        return f"{verb} {arguments[0]}", below[arguments[0]], getattr(module, arguments[0]), arguments[1:]
+    listed = "".join(f"\n\n  septet {verb} {name}: {sentence}" for name, sentence in below.items())
+    return verb, VERBS[verb] + listed, getattr(module, verb), arguments
 
 
 def report(error: SeptetError, as_json: bool) -> None:

@@ -1,11 +1,12 @@
-"""`septet bench`: ensembles × tasks, with accuracy and its interval, USD and seconds."""
+"""`septet bench`: ensembles × tasks, with accuracy and its interval, USD and seconds; `routers`: on recorded ones."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +14,15 @@ from septet.bench.live import Results, task_of
 from septet.bench.live import bench as measured
 from septet.bench.report import COLUMNS, record, rows, save
 from septet.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, Settings, open_house
-from septet.cli._terminal import new_table, print_json, print_table, progress
+from septet.cli._terminal import new_table, print_json, print_table, progress, short
 from septet.engine.house import House
 from septet.tasks.loader import Task
+
+if TYPE_CHECKING:
+    from septet.bench.results import Results as Standings
+    from septet.bench.routers import Comparison, Failure
+
+SUBVERBS = {"routers": "Compare routers on recorded outcomes: quality, cost, intervals; nobody is asked."}
 
 
 def bench(
@@ -73,3 +80,105 @@ def _print(results: Results) -> None:
     for row in rows(results):
         table.add_row(*row)
     print_table(table)
+
+
+def routers(
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help="Recorded outcomes: a file, a folder, or the name of a set under SEPTET_DATA; may be repeated."
+        ),
+    ],
+    router: Annotated[
+        list[str],
+        typer.Option(
+            help="name or name:param=value,param=value; may be repeated. Without it, every router that needs neither"
+            " torch nor a role, where it fits."
+        ),
+    ] = [],  # noqa: B006
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How many, from 0; with more than 5000 questions to train on, one.")
+    ] = 1,
+    split: Annotated[
+        str, typer.Option(help="What to train and test on: own, random, grouped or leave-one-task-out.")
+    ] = "own",
+    jobs: Annotated[int, typer.Option(min=1, help="Processes side by side.")] = 1,
+    out: Annotated[
+        Path, typer.Option(help="Where results and features are kept; a stopped run goes on from there.")
+    ] = Path("bench-routers"),
+    html: Annotated[Path | None, typer.Option(help="Write the report here, as one page.")] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option("--save", help="Write routers-TABLE.json into this folder: numbers, no texts."),
+    ] = None,
+    grid: Annotated[int, typer.Option(min=1, max=10_000, help="Prices of cost beside 0 and infinity.")] = 100,
+    draws: Annotated[int, typer.Option(min=10, max=100_000, help="Resamples for intervals.")] = 1000,
+    give_up_after: Annotated[
+        float, typer.Option(min=0, help="Seconds that one router may take on one split; 0: any time.")
+    ] = 0.0,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream", help="Let every router that can learn while it serves learn from the test questions."
+        ),
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Fits, decides and compares. What failed is listed at the end, with exit code 3; the rest is kept."""
+    from septet.bench.contenders import Contender
+    from septet.bench.routers import carry_out, comparison, results
+    from septet.bench.splits import kind_of
+
+    run = comparison(
+        data,
+        [Contender.of(text) for text in router],
+        split=kind_of(split),
+        seeds=seeds,
+        grid=grid,
+        draws=draws,
+        stream=stream,
+    )
+    with progress("reading", len(run.jobs)) as bars:
+        failed = carry_out(
+            run,
+            out,
+            workers=jobs,
+            seconds=give_up_after,
+            progress=lambda what, n_done, total: bars.update(
+                bars.task_ids[0], completed=n_done, total=total, description=short(what, 60)
+            ),
+        )
+    found = results(run, out, made=date.today().isoformat())
+    _write(run, found, html, record)
+    if json:
+        print_json({**found, "failed": [{"job": f.job, "error": f.error} for f in failed]})
+    else:
+        _print_standings(found, failed)
+    if failed:
+        raise typer.Exit(3)
+
+
+def _write(run: Comparison, found: Standings, html: Path | None, record: Path | None) -> None:
+    """The report and the records, where they are wanted."""
+    if html is not None:
+        from septet.bench.html import page
+
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_text(page(found), encoding="utf-8")
+    if record is not None:
+        from septet.bench.standings import save as save_standings
+
+        save_standings(found, record, {r.name: r.facts for r in run.sets.values()})
+
+
+def _print_standings(found: Standings, failed: list[Failure]) -> None:
+    from septet.bench import standings
+
+    table = new_table(*standings.COLUMNS)
+    for row in standings.rows(found):
+        table.add_row(*row)
+    print_table(table)
+    for note in standings.notes(found):
+        print(note)
+    for failure in failed:
+        print(f"failed: {failure.job}: {failure.error}", file=sys.stderr)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
+from septet.bench.tables import read_table
 from septet.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, Settings, open_house
 from septet.cli._terminal import print_json, waiting
-from septet.core.errors import BadParameter, ConfigError
+from septet.core.errors import BadParameter
 from septet.core.state import Learned, pack
 from septet.core.table import Table
 from septet.engine.house import House
@@ -28,6 +27,12 @@ def fit(
     split: Annotated[
         str, typer.Option(help='The split to fit on; without it "train" where the data have one, else all.')
     ] = "",
+    budget_usd_per_1k: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Set the router's price of cost so that 1000 requests cost at most so many USD."
+        ),
+    ] = None,
     settings: Settings = [],  # noqa: B006  # typer reads the default and never changes it
     json: AsJson = False,
 ) -> None:
@@ -37,44 +42,28 @@ def fit(
         if name not in house.config.ensembles:
             raise BadParameter("fit", name, f"must be an ensemble: {', '.join(house.config.ensembles)}")
     table, provenance = read_table(data, split)
-    asyncio.run(_fit_each(house, names, table, seed, provenance, print_json if json else _print))
-
-
-def read_table(path: Path, split: str) -> tuple[Table, dict[str, Any]]:
-    """The outcomes of a split, and where they come from."""
-    try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read the outcomes {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"the outcomes {path} are not UTF-8 text") from None
-    # not splitlines: a JSON string may hold U+2028 and the like as they are
-    table = Table.of_lines(text.split("\n"), path.name)
-    split = split or ("train" if "train" in table.splits else "")
-    if split:
-        keep = np.array([s == split for s in table.splits], dtype=np.bool_)  # (q,)
-        if not keep.any():
-            raise BadParameter("--split", split, f"must be one of {sorted(set(table.splits))}")
-        table = table.of_queries(keep)
-    if not len(table):
-        raise ConfigError(f"{path} holds no outcomes")
-    return table, {"data": path.name, "sha256": hashlib.sha256(raw).hexdigest(), "split": split or "all"}
+    budget = None if budget_usd_per_1k is None else budget_usd_per_1k / 1000
+    options = {"seed": seed, "provenance": provenance, "budget_usd": budget}
+    asyncio.run(_fit_each(house, names, table, options, print_json if json else _print))
 
 
 async def _fit_each(
     house: House,
     names: Sequence[str],
     table: Table,
-    seed: int,
-    provenance: Mapping[str, Any],
+    options: Mapping[str, Any],
     say: Callable[[Mapping[str, Any]], None],
 ) -> None:
     async with house:
         for name in names:
             began = time.monotonic()
-            with waiting(f"fitting {name} on {len(table)} rows …"):
-                learned = await house[name].fit(table, seed=seed, provenance=provenance)
+            doing = f"fitting {name} on {len(table)} rows …"
+            with waiting(doing) as shown:
+
+                def progress(said: str, doing: str = doing, shown: Any = shown) -> None:
+                    shown.update(f"{doing} {said}")
+
+                learned = await house[name].fit(table, progress=progress, **options)
             folder = house.builder.state_folder(house.config.ensembles[name])
             say(summary(name, learned, folder, time.monotonic() - began))
 
@@ -105,4 +94,19 @@ def _print(facts: Mapping[str, Any]) -> None:
     parts = [f"{key} {tuple(shape)}" for key, shape in facts["arrays"].items()]
     parts += [f"{key} {value}" for key, value in facts["facts"].items()]
     print(f"state: {', '.join(parts)}")
+    if "expected" in made:
+        print(_expectation(made["budget_usd"], made["expected"]))
     print(f"saved as version {facts['version']} in {facts['state']}")
+
+
+def _expectation(budget_usd: float, expected: Mapping[str, Any]) -> str:
+    """What the calibration expects, in words."""
+    low, high = expected["quality_95"]
+    cheap, dear = expected["usd_per_1k_95"]
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in expected["shares"].items() if share >= 0.005)
+    return (
+        f"for at most ${1000 * budget_usd:.4g} per 1000 requests: price of cost {expected['prefer']:.4g} per USD;"
+        f" expected quality {expected['quality']:.3f} [{low:.3f}, {high:.3f}], cost"
+        f" ${expected['usd_per_1k']:.4g} [{cheap:.4g}, {dear:.4g}] per 1000 (n = {expected['n']},"
+        f" {expected['folds']}-fold); answering: {shares}"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar, dataclass_transform, runtime_checkable
 
 from septet.core.actor import Actor
@@ -57,6 +58,15 @@ class Endpoint(Protocol):
 
     async def aclose(self) -> None:
         """Give back the model, the connections, the threads."""
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """An endpoint whose model a fit can fine-tune for the role of one ensemble."""
+
+    def trained(self, weights: Path | None) -> Endpoint:
+        """The same model with the weights in a folder that a fit wrote; None: it waits for its fit. It offers
+        what it will offer with weights."""
 
 
 class Backend:

@@ -226,12 +226,18 @@ class Parameter:
 
 def parameters_of(record: type) -> list[Parameter]:
     """The hyper-parameters of a method or the options of a backend, in declared order."""
+    return list(_parameters_of(record))
+
+
+@cache
+def _parameters_of(record: type) -> tuple[Parameter, ...]:
+    """Read once per record: the rules come from its schema, which takes milliseconds to make."""
     found = []
     for name, info in getattr(record, "__pydantic_fields__", {}).items():
         default = None if info.is_required() else info.get_default(call_default_factory=True)
         default = None if default is PydanticUndefined else default
         found.append(Parameter(name, default, rule_of(info), info.description or ""))
-    return found
+    return tuple(found)
 
 
 _BOUNDS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"), ("min_length", "length ≥"))
@@ -314,6 +320,11 @@ class Method:
     card: ClassVar[Card]
     name: ClassVar[str]
     state_type: ClassVar[type | None] = None
+
+    @property
+    def trainer(self) -> str:
+        """The file of `septet.training` that fits it in place of `fit`, and its roles with it; "": none."""
+        return ""
 
     def needs(self) -> Caps:
         """What each member must offer, given these hyper-parameters."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -14,7 +15,10 @@ from septet.core.errors import BadParameter
 
 @dataclass(frozen=True)
 class Learned:
-    """A state with what it was made for and from. `version` counts its updates."""
+    """A state with what it was made for and from. `version` counts its updates.
+
+    `weights` names the folder of trained weights beside it, "" where there are none.
+    """
 
     method: str
     members: tuple[str, ...]
@@ -22,16 +26,31 @@ class Learned:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = 0
+    weights: str = ""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a trainer made: a state, what writes its weights into a new folder, and facts for the provenance."""
+
+    value: Any
+    write: Callable[[Path], None]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def pack(value: Any, prefix: str = "") -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """A state as named arrays and a JSON object; nested dataclasses get dotted names."""
+    """A state as named arrays and a JSON object; nested dataclasses get dotted names.
+
+    A tuple of arrays of one shape is kept as one array.
+    """
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     facts: dict[str, Any] = {}
     for f in fields(value):
         part, name = getattr(value, f.name), prefix + f.name
         if isinstance(part, np.ndarray):
             arrays[name] = part
+        elif isinstance(part, tuple) and part and all(isinstance(p, np.ndarray) for p in part):
+            arrays[name] = np.stack(part)
         elif is_dataclass(part):
             inner_arrays, inner_facts = pack(part, name + ".")
             arrays |= inner_arrays
@@ -48,7 +67,7 @@ def unpack(kind: type, arrays: Mapping[str, Any], facts: Mapping[str, Any], pref
     for f in fields(kind):
         name, hint = prefix + f.name, _plain(hints[f.name])
         if name in arrays:
-            parts[f.name] = arrays[name]
+            parts[f.name] = tuple(arrays[name]) if get_origin(hint) is tuple else arrays[name]
         elif name in facts:
             value = facts[name]
             parts[f.name] = _tuples(value) if isinstance(value, list) else value

@@ -6,12 +6,13 @@ import asyncio
 import codecs
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 from septet.core.caps import Caps
 from septet.core.errors import BadParameter, LimitReached, NoCandidate, NotFitted, RunError
-from septet.core.method import Choice, Fuses, Plan, Routes, SeatPool
+from septet.core.method import Choice, Fuses, Plan, Rng, Routes, SeatPool
 from septet.core.money import Price
 from septet.core.session import Session, Vocab
 from septet.core.types import Answer, Completion, Finish, Piece, Query, Tokens, Verdict
@@ -85,8 +86,12 @@ class Answering:
     async def _planned(self) -> Result:
         pool = await self.pool()
         method, state = self.ensemble.method, self.ensemble.cell.value
-        plan = method.plan(self.query, pool, state, self.run.rng("plan"))
+        plan = method.plan(self.query, pool, state, self.drawing("plan"))
         return await self.follow(plan)
+
+    def drawing(self, purpose: str) -> Rng:
+        """The generator of a purpose for this question: under one seed, two questions draw differently."""
+        return self.run.rng(purpose, crc32(self.query.text.encode("utf-8", "replace")))
 
     async def follow(self, plan: Plan) -> Result:
         """Runs a plan of this ensemble's method to a result."""
@@ -137,11 +142,11 @@ class Answering:
         """A router's choice on the latest state; where it spends something, the state is kept."""
         method, cell = self.ensemble.method, self.ensemble.cell
         assert isinstance(method, Routes)
-        rng = self.run.rng("choose")
+        rng = self.drawing("choose")
         async with cell.lock:
             choice = method.choose(args["q"], args["c"], args["prefer"], cell.value, rng)
             if choice.state is not None and cell.learned is not None:
-                cell.learned = replace(cell.learned, value=choice.state, version=cell.learned.version + 1)
+                cell.replaced(choice.state)
         return choice
 
     # --- the token loop ---------------------------------------------------------------------------

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from septet.core.backend import Backend, Endpoint, MemberSpec
+from septet.core.backend import Backend, Endpoint, MemberSpec, Trainable
 from septet.core.caps import Caps
 from septet.core.errors import BadParameter, ConfigError, UnfitPool, UnknownName
 from septet.core.facets import Family
 from septet.core.method import Method
 from septet.core.prompt import Prompt
+from septet.core.state import Learned
 from septet.engine import catalogue
 from septet.engine.config import Config, EnsembleConfig, MemberConfig, defaults_of, placed, placed_at_its_key
 from septet.engine.direct import Direct
@@ -142,6 +143,7 @@ class Builder:
                 raise UnfitPool(name, ensemble.method.name, problems)
             check_shape(ensemble, ensemble.config.limits)
             self._load_state(ensemble)
+            self.seat_trained(ensemble)
             self.ensembles[name] = ensemble
         return self.ensembles[name]
 
@@ -156,6 +158,10 @@ class Builder:
             )
             for role, names in config.roles.items()
         }
+        if method.trainer:
+            roles = {
+                role: tuple(self._trained(a, config.name) for a in actors) for role, actors in roles.items()
+            }
         then = self._then_of(config)
         cell = Cell(self.state_folder(config))
         then_cell = Cell(self.state_folder(config) / "then") if then is not None else None
@@ -165,18 +171,58 @@ class Builder:
         """Where an ensemble's state is kept: the `state` key, else states/NAME beside the file."""
         return Path(self.config.place.folder) / (config.state or f"states/{config.name}")
 
+    def cells(self) -> list[Cell]:
+        """The states of all ensembles built so far."""
+        pairs = [(e.cell, e.then_cell) for e in self.ensembles.values()]
+        return [cell for pair in pairs for cell in pair if cell is not None]
+
     def _load_state(self, ensemble: Ensemble) -> None:
         names = tuple(m.name for m in ensemble.members)
         pairs = [(ensemble.cell, ensemble.method)]
         if ensemble.then is not None and ensemble.then_cell is not None:
             pairs.append((ensemble.then_cell, ensemble.then))
         for cell, method in pairs:
-            cell.learned = load(cell.folder, method)
+            cell.learned = load(cell.folder, method) or _begun(method, names)
+            cell.saved = cell.learned.version if cell.learned is not None else -1
             if cell.learned is not None and cell.learned.members != names:
                 raise ConfigError(
                     f"the state in {cell.folder} was fitted for {list(cell.learned.members)}, but"
                     f" {ensemble.name!r} has {list(names)}; fit it again: septet fit {ensemble.name} …"
                 )
+
+    def seat_trained(self, ensemble: Ensemble) -> None:
+        """Gives the roles that a trainer fits the weights of this ensemble's state."""
+        learned = ensemble.cell.learned
+        if ensemble.method.trainer and learned is not None and learned.weights:
+            folder = ensemble.cell.folder / learned.weights
+            ensemble.roles = {
+                role: tuple(
+                    self._trained(self._actor(a.name, ensemble.name), ensemble.name, folder) for a in actors
+                )
+                for role, actors in ensemble.roles.items()
+            }
+
+    def _trained(
+        self, actor: Member | Ensemble, ensemble: str, weights: Path | None = None
+    ) -> Member | Ensemble:
+        """The member for a role that a trainer fits: an endpoint of its own, since its weights are the
+        ensemble's. One that cannot be trained stays as it is; the fit check refuses it."""
+        base = self.endpoints.get(actor.endpoint) if isinstance(actor, Member) else None
+        if not isinstance(actor, Member) or not isinstance(base, Trainable):
+            return actor
+        version = "unfitted" if weights is None else weights.name
+        name = f"{actor.endpoint} of {ensemble}, {version}"
+        if name not in self.endpoints:
+            self.endpoints[name] = base.trained(weights)
+        identity = hashlib.sha256(f"{actor.identity} {name}".encode()).hexdigest()
+        return replace(actor, actor=self.endpoints[name].member(actor.spec), endpoint=name, identity=identity)
+
+    def trainable(self, ensemble: Ensemble) -> dict[str, tuple[Endpoint, ...]]:
+        """The endpoints of the roles that a trainer fits."""
+        return {
+            role: tuple(self.endpoints[a.endpoint] for a in actors if isinstance(a, Member))
+            for role, actors in ensemble.roles.items()
+        }
 
     def _actor(self, name: str, ensemble: str) -> Member | Ensemble:
         if name in self.config.members:
@@ -239,10 +285,21 @@ class Builder:
                 found.append(f"role {role!r} is missing; it must offer {', '.join(caps.named())}")
             for actor in ensemble.roles.get(role, ()):
                 found += lacking(f"{actor.name} (as {role})", caps, actor.caps, approximate)
+                if method.trainer and not self._is_trainable(actor):
+                    found.append(f"{actor.name} (as {role}) cannot be fine-tuned, as {method.name} wants it")
         if ensemble.then is not None:
             for member in ensemble.members:
                 found += lacking(f"{member.name} (for then)", ensemble.then.needs(), member.caps, approximate)
         return found
+
+    def _is_trainable(self, actor: Member | Ensemble) -> bool:
+        return isinstance(actor, Member) and isinstance(self.endpoints[actor.endpoint], Trainable)
+
+
+def _begun(method: Method, members: tuple[str, ...]) -> Learned | None:
+    """The state of a method that may serve before it has learned anything."""
+    value = method.begin(members)
+    return None if value is None else Learned(method.name, members, value, provenance={"begun": "unfitted"})
 
 
 def lacking(name: str, needs: Caps, offers: Caps, approximate: bool) -> list[str]:

@@ -8,31 +8,42 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from septet.core.errors import ConfigError, LimitReached, RunError, SeptetError
+from septet.core.errors import (
+    BadParameter,
+    ConfigError,
+    LimitReached,
+    RunError,
+    SeptetError,
+    UnknownName,
+)
 from septet.core.method import Method, PlansMany, Seat, asking
-from septet.core.state import Learned
+from septet.core.state import Learned, Trained
 from septet.core.table import Table
 from septet.core.trace import RequestEvent
 from septet.core.types import Answer, Battle, Decision, Piece, Query
 from septet.engine.answering import Answering, OnPiece, Result, answer_of, bind, pieces_then_result
+from septet.engine.budget import CrossFitted, Forecast, priced_router
 from septet.engine.build import Builder
 from septet.engine.config import Config, read
 from septet.engine.direct import Direct
 from septet.engine.ensemble import Ensemble, seat_of
+from septet.engine.feedback import Taken, decision_of
 from septet.engine.gate import Gate
 from septet.engine.limits import Worst, check_calls, worst_case
 from septet.engine.plan_runner import PlanRunner, Want
 from septet.engine.run import Run, new_id
-from septet.engine.states import save
 from septet.engine.store import Store
+from septet.engine.training import Say, keep, train
 from septet.engine.wire import answer_json, query_json, verdict_json
 from septet.engine.wire import answer_of as answer_from
+from septet.parts.routing.plan import embedded
+from septet.parts.routing.records import Known
 
 
 def load(
@@ -75,8 +86,34 @@ class House:
     ) -> None:
         await self.close()
 
+    async def rate(self, request: str, score: float) -> Taken:
+        """Takes what a user or a judge says of an answer, 0 to 1; a method that learns online learns from it.
+
+        It is written down first, so that nothing is lost where learning fails. Each answer is rated once.
+        """
+        row, calls = await self.store.found(request)
+        decision = decision_of(row, calls, score)
+        await self.store.rated(row["id"], decision.member, decision.score, time.time())
+        return await self._taught(row["ensemble"], decision.member, decision)
+
+    async def compare(self, ensemble: str, battle: Battle) -> Taken:
+        """Takes a comparison of two members' answers to one question."""
+        if ensemble not in self.config.ensembles:
+            raise UnknownName("ensemble", ensemble, list(self.config.ensembles))
+        check_battle(battle, [m.name for m in self[ensemble].ensemble.members])
+        await self.store.fought(ensemble, battle, time.time())
+        return await self._taught(ensemble, battle.winner, battle)
+
+    async def _taught(self, ensemble: str, member: str, event: Battle | Decision) -> Taken:
+        asked = self[ensemble]
+        if isinstance(asked.ensemble.method, Direct) or not asked.ensemble.method.card.online:
+            return Taken(ensemble, member, None)
+        return Taken(ensemble, member, (await asked.learn([event])).version)
+
     async def close(self) -> None:
-        """Gives back models and connections, and writes the store to the end."""
+        """Saves what was learned, gives back models and connections, and writes the store to the end."""
+        for cell in self.builder.cells():
+            await cell.keep()
         for endpoint in self.builder.endpoints.values():
             await endpoint.aclose()
         await self.store.close()
@@ -187,41 +224,60 @@ class Asked:
         return plans
 
     async def fit(
-        self, table: Table, *, seed: int = 0, provenance: Mapping[str, Any] | None = None
+        self,
+        table: Table,
+        *,
+        seed: int = 0,
+        provenance: Mapping[str, Any] | None = None,
+        budget_usd: float | None = None,
+        progress: Say | None = None,
     ) -> Learned:
-        """Fits the method on outcomes of its members, keeps and saves the state."""
+        """Fits the method on outcomes of its members, keeps and saves the state.
+
+        A method that names a trainer is fitted by it; `progress` is told how far it is.
+
+        With `budget_usd`, the most that a request may cost on average, a router's price of cost is set to
+        keep it, and the provenance says under `expected` what quality and cost that is expected to give.
+        """
         e = self.ensemble
         if isinstance(e.method, Direct) or e.method.state_type is None:
             raise ConfigError(f"{e.method.name} keeps no state, so there is nothing to fit")
         names = tuple(m.name for m in e.members)
         table = table.of_members(names)
         request = Request(self, Query.of(f"fit {e.name}"), Want(), False)
-        value = await request.fit(table, seed)
+        forecast = None if budget_usd is None else await request.forecast(table, seed, budget_usd)
+        trained = await self._train(table, seed, progress) if e.method.trainer else None
+        value = await request.fit(table, seed) if trained is None else trained.value
+        if forecast is not None:
+            value = replace(value, prefer=forecast.prefer)
+            provenance = {**(provenance or {}), "budget_usd": budget_usd, "expected": forecast.json()}
         made = {
             "rows": len(table),
             "queries": len(table.queries),
             "seed": seed,
             "septet": version("septet"),
+            **({} if trained is None else trained.facts),
             **(provenance or {}),
         }
-        old = e.cell.learned.version if e.cell.learned else 0
-        learned = Learned(e.method.name, names, value, parameters_json(e.method), made, old + 1)
-        async with e.cell.lock:
-            await asyncio.to_thread(save, e.cell.folder, learned)
-            e.cell.learned = learned
+        new = 1 + (e.cell.learned.version if e.cell.learned else 0)
+        weights = "" if trained is None else await asyncio.to_thread(keep, trained, e.cell.folder, new)
+        learned = Learned(e.method.name, names, value, parameters_json(e.method), made, new, weights)
+        await e.cell.set(learned)
+        self.house.builder.seat_trained(e)
         return learned
+
+    async def _train(self, table: Table, seed: int, progress: Say | None) -> Trained:
+        roles = self.house.builder.trainable(self.ensemble)
+        return await train(self.ensemble.method, table, roles, seed, progress)
 
     async def learn(self, events: Sequence[Battle | Decision], *, seed: int = 0) -> Learned:
         """Updates an online method from events; off the request path, one writer at a time."""
         import numpy as np
 
         e = self.ensemble
-        names = {m.name for m in e.members}
         for event in events:
-            if isinstance(event, Battle) and not {event.a, event.b} <= names:
-                raise ConfigError(
-                    f"a battle between {event.a} and {event.b}, but the members are {sorted(names)}"
-                )
+            if isinstance(event, Battle):
+                check_battle(event, [m.name for m in e.members])
         return await e.cell.update(
             lambda state: asyncio.to_thread(e.method.update, state, events, np.random.default_rng(seed))
         )
@@ -326,7 +382,7 @@ class Request:
                 status=status,
                 answer=answer.text if answer else "",
                 reason=answer.verdict.reason if answer else "",
-                verdict=verdict_json(answer.verdict) if answer else {},
+                verdict=verdict_json(answer.verdict) | who_answered(answer, e) if answer else {},
                 usage=spent.usage,
                 usd=spent.usd,
                 seconds=self._seconds(),
@@ -360,6 +416,11 @@ class Request:
         )
         return (await runner.drive(plan)).value
 
+    def _runner(self) -> PlanRunner:
+        """What runs a plan that answers nothing."""
+        bound = {a.name: bind(a, self.run, self.gate) for a in self.asked.ensemble.actors()}
+        return PlanRunner(bound, self.run, emit=self._answering(_drop).emit, want=self.want)
+
     async def fit(self, table: Table, seed: int) -> Any:
         """Runs the method's fit, which may ask its roles."""
         import numpy as np
@@ -368,14 +429,27 @@ class Request:
         roles: dict[str, tuple[Seat, ...]] = {
             r: tuple(seat_of(a) for a in actors) for r, actors in e.roles.items()
         }
-        answering = self._answering(_drop)
-        bound = {a.name: bind(a, self.run, self.gate) for a in e.actors()}
-        runner = PlanRunner(bound, self.run, emit=answering.emit, want=self.want)
+        runner = self._runner()
         try:
             fitted = await asyncio.to_thread(e.method.fit, table, roles, np.random.default_rng(seed))
             return (await runner.drive(asking(fitted))).value
         finally:
             await self.store.flush()
+
+    async def forecast(self, table: Table, seed: int, budget_usd: float) -> Forecast:
+        """What the router is expected to score and spend at the price of cost that keeps a budget."""
+        e = self.asked.ensemble
+        method, known = priced_router(e.method), Known.of(table)
+        x = None
+        if method.features == "embedder":
+            seats = [seat_of(a) for a in e.roles["embedder"]]
+            x = (await self._runner().drive(embedded(known.questions, seats))).value
+
+        def search() -> Forecast:
+            router = CrossFitted(method, known, x, [m.price for m in e.members], seed)
+            return router.forecast(router.prefer_for(budget_usd))
+
+        return await asyncio.to_thread(search)
 
 
 def as_query(query: Query | str, fields: Mapping[str, Any]) -> Query:
@@ -383,6 +457,27 @@ def as_query(query: Query | str, fields: Mapping[str, Any]) -> Query:
     if isinstance(query, str):
         return Query.of(query, **fields)
     return query.but(**fields) if fields else query
+
+
+def check_battle(battle: Battle, members: Sequence[str]) -> None:
+    """Refuses a battle of strangers, or one whose winner did not fight."""
+    if not {battle.a, battle.b} <= set(members) or battle.a == battle.b:
+        raise ConfigError(
+            f"a battle between {battle.a} and {battle.b}, but the members are {sorted(members)}"
+        )
+    if battle.winner not in (battle.a, battle.b, "tie"):
+        raise BadParameter("winner", battle.winner, f"must be {battle.a!r}, {battle.b!r} or 'tie'")
+
+
+def who_answered(answer: Answer, ensemble: Ensemble) -> dict[str, Any]:
+    """The member whose answer was chosen, none where several made it together; and the weights by name."""
+    chosen, weights = answer.verdict.chosen, answer.verdict.weights
+    member = "" if chosen is None or not answer.candidates else answer.candidates[chosen].member
+    names = [m.name for m in ensemble.members]
+    drawn = {}
+    if weights is not None and len(weights) == len(names):
+        drawn = {n: float(w) for n, w in zip(names, weights, strict=True) if w}
+    return {"member": member, "drawn": drawn}
 
 
 def parameters_json(method: Any) -> dict[str, Any]:

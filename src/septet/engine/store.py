@@ -12,6 +12,7 @@ from typing import Any
 
 from septet.core.errors import BadParameter, ConfigError
 from septet.core.trace import CallEvent, RequestEvent
+from septet.core.types import Battle
 from septet.engine.wire import usage_json
 
 MIGRATIONS = (
@@ -35,6 +36,15 @@ MIGRATIONS = (
     );
     """,
     "CREATE INDEX request_at ON request (at);",
+    """
+    CREATE TABLE feedback (
+        request TEXT PRIMARY KEY, member TEXT NOT NULL, score REAL NOT NULL, at REAL NOT NULL
+    );
+    CREATE TABLE battle (
+        ensemble TEXT NOT NULL, query TEXT NOT NULL, a TEXT NOT NULL, b TEXT NOT NULL,
+        winner TEXT NOT NULL, at REAL NOT NULL
+    );
+    """,
 )
 """Applied in order; `PRAGMA user_version` counts how many have been."""
 
@@ -76,6 +86,30 @@ class Store:
         """Notes the answer of one query of a batch, in the background."""
         row = {"batch": batch, "key": key, "answer": json.dumps(answer, ensure_ascii=False)}
         self._later(self._insert, "batch", row)
+
+    async def rated(self, request: str, member: str, score: float, at: float) -> None:
+        """Writes how good the answer to a request was; each request is rated once."""
+        await self._soon(self._rate, {"request": request, "member": member, "score": score, "at": at})
+
+    async def fought(self, ensemble: str, battle: Battle, at: float) -> None:
+        """Writes a comparison of two members."""
+        await self._soon(
+            self._insert,
+            "battle",
+            {
+                "ensemble": ensemble,
+                "query": _utf8(battle.query),
+                "a": battle.a,
+                "b": battle.b,
+                "winner": battle.winner,
+                "at": at,
+            },
+        )
+
+    async def found(self, request: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """`trace`, for whoever must not block."""
+        found: tuple[dict[str, Any], list[dict[str, Any]]] = await self._soon(self._trace, request)
+        return found
 
     async def flush(self) -> None:
         """Waits until everything is on disk; raises the first failure."""
@@ -119,6 +153,17 @@ class Store:
         marks = ", ".join("?" * len(row))
         sql = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})"
         self._open().execute(sql, tuple(row.values()))
+
+    def _rate(self, row: Mapping[str, Any]) -> None:
+        try:
+            self._open().execute(
+                "INSERT INTO feedback (request, member, score, at) VALUES (:request, :member, :score, :at)",
+                row,
+            )
+        except sqlite3.IntegrityError:
+            raise BadParameter(
+                "request", row["request"], "was rated before; each answer is rated once"
+            ) from None
 
     def _fetch(self, sql: str, *values: str) -> Any:
         row = self._open().execute(sql, values).fetchone()

@@ -17,11 +17,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from septet.core.errors import SeptetError, near_names
+from septet.core.types import Battle
 from septet.engine.house import Asked, House
 from septet.server.asking import Asking
 from septet.server.errors import Refusal, refusal_of, unavailable
 from septet.server.replies import Chat, Form, Json, Reply, Text
-from septet.server.requests import ChatRequest, CompletionRequest, Wanted, checked
+from septet.server.requests import ChatRequest, CompletionRequest, Rating, Wanted, checked, feedback
 from septet.server.transport import CallerLeft, EventStream, json_body, unless_left
 
 OPEN_PATHS = frozenset({"/health"})
@@ -41,6 +42,7 @@ def app_of(house: House, key: str, ping_seconds: float) -> Starlette:
             Route("/v1/models/{name:path}", desk.model),
             Route("/v1/chat/completions", chat, methods=["POST"]),
             Route("/v1/completions", text, methods=["POST"]),
+            Route("/v1/feedback", desk.feedback, methods=["POST"]),
             Route("/health", health),
         ],
         middleware=[Middleware(Keyed, key)] if key else [],
@@ -97,6 +99,23 @@ class Desk:
         if config is not None:
             what = {"kind": "ensemble", "method": config.method, "members": list(config.members)}
         return {"id": name, "object": "model", "created": self.started, "owned_by": "septet", "septet": what}
+
+    async def feedback(self, request: Request) -> Response:
+        """POST /v1/feedback: how good an answer was, or which of two was better; online methods learn."""
+        try:
+            said = feedback(await json_body(request))
+            if isinstance(said, Rating):
+                taken = await self.house.rate(said.request, said.score)
+            else:
+                battle = Battle(said.query, said.a, said.b, said.winner)
+                await self.asked(said.model)
+                taken = await self.house.compare(said.model, battle)
+        except SeptetError as error:
+            raise refusal_of(error) from error
+        learned = {"learned": taken.version is not None, "version": taken.version}
+        return JSONResponse(
+            {"object": "feedback", "model": taken.ensemble, "member": taken.member, **learned}
+        )
 
     def answering(self, kind: type[ChatRequest] | type[CompletionRequest], form: Form) -> Callable[..., Any]:
         """The handler of one kind of request."""

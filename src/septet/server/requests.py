@@ -222,6 +222,36 @@ def checked(kind: type[ChatRequest] | type[CompletionRequest], body: Any) -> Wan
         raise _first_problem(kind, error) from None
 
 
+class Rating(_Checked):
+    """A body of /v1/feedback about one answer: the id of its request, and how good it was, 0 to 1."""
+
+    request: Annotated[str, Field(min_length=1)]
+    score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Comparison(_Checked):
+    """A body of /v1/feedback about two members' answers to one question; `winner`: a's name, b's or "tie"."""
+
+    model: Annotated[str, Field(min_length=1)]
+    query: Annotated[str, Field(min_length=1)]
+    a: str
+    b: str
+    winner: str
+
+
+def feedback(body: Any) -> Rating | Comparison:
+    """A feedback from its JSON: a rating of a request, or a comparison where it says who won."""
+    if not isinstance(body, dict):
+        raise BadParameter("body", body, "must be a JSON object")
+    kind: type[Rating] | type[Comparison] = Comparison if "winner" in body else Rating
+    # a score of 1 is a number too
+    given = {k: float(v) if k == "score" and type(v) is int else v for k, v in body.items()}
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        raise _first_problem(kind, error) from None
+
+
 def _query(field: str, **fields: Any) -> Query:
     """A query; what it says about the question is said about the field that held it."""
     try:
@@ -232,7 +262,7 @@ def _query(field: str, **fields: Any) -> Query:
         raise
 
 
-def _first_problem(kind: type[_Sampled], error: ValidationError) -> ConfigError:
+def _first_problem(kind: type[_Checked], error: ValidationError) -> ConfigError:
     first = error.errors()[0]
     place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]).lstrip(".")
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:

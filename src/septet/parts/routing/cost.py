@@ -32,22 +32,26 @@ class Spending:
 
         What the price does not charge for need not be known.
         """
-        return np.array(
-            [
-                recorded if not np.isnan(recorded) else self._priced(i, price)
-                for i, (recorded, price) in enumerate(zip(self.usd, prices, strict=True))
-            ]
-        )
+        if len(prices) != len(self.usd):
+            raise ValueError(f"{len(prices)} prices for {len(self.usd)} members")
+        usd = self.usd.copy()
+        unrecorded = [i for i in np.flatnonzero(np.isnan(usd)).tolist() if prices[i] is not None]
+        if unrecorded:
+            usd[unrecorded] = self._priced(
+                unrecorded, [p for i in unrecorded if (p := prices[i]) is not None]
+            )
+        return usd
 
-    def _priced(self, i: int, price: Price | None) -> float:
-        if price is None:
-            return float("nan")
-        parts = (
-            (price.usd_per_mtok_in / 1e6, self.prompt_tokens[i]),
-            (price.usd_per_mtok_out / 1e6, self.completion_tokens[i]),
-            (price.usd_per_second, self.seconds[i]),
+    def _priced(self, members: Sequence[int], prices: Sequence[Price]) -> Floats:
+        """(k,) what one call of some members costs at their prices."""
+        rates = np.array(
+            [(p.usd_per_mtok_in / 1e6, p.usd_per_mtok_out / 1e6, p.usd_per_second) for p in prices]
         )
-        return float(sum(rate * amount for rate, amount in parts if rate))
+        amounts = np.column_stack(
+            [a[members] for a in (self.prompt_tokens, self.completion_tokens, self.seconds)]
+        )
+        usd: Floats = np.where(rates != 0, rates * amounts, 0.0).sum(axis=1)  # 0 × unknown is 0
+        return usd
 
 
 def member_mean(table: Table, column: str) -> Floats:

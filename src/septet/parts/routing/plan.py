@@ -71,7 +71,7 @@ class Router(Method):
     def cost(self, x: Features, state: Any, pool: SeatPool) -> Floats | Asking[Floats]:
         """(n, m) predicted USD: the member's mean in the outcomes, else its price × its mean tokens."""
         usd: Floats = state.spending.expected_usd([m.price for m in pool.members])
-        return np.tile(usd, (len(x), 1))
+        return usd[None].repeat(len(x), axis=0)
 
     def choose(self, q: Floats, c: Floats, prefer: Floats, state: Any, rng: Rng) -> Choice:
         """The member with the largest q − prefer·c; ties go to the first."""
@@ -113,14 +113,18 @@ class Router(Method):
         (decided,) = yield [pool.decide(q, c, prefer)]
         choice: Choice = decided.value
         net = net_utility(q, c, prefer)
-        reasons = choice.reasons or tuple(
-            self.reason(*row, pool.names) for row in zip(q, c, prefer, strict=True)
-        )
+        reasons = choice.reasons or self.reasons(x, state, q, c, prefer, pool.names)
         draws = rng.spawn(len(queries))
         return [
             carry_out(query, pool, Decided(choice.weights[i], net[i], reasons[i], choice.draw), draws[i])
             for i, query in enumerate(queries)
         ]
+
+    def reasons(
+        self, x: Features, state: Any, q: Floats, c: Floats, prefer: Floats, names: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Why, for each of n queries with features x (n, d): by default what was predicted."""
+        return tuple(self.reason(*row, names) for row in zip(q, c, prefer, strict=True))
 
     def reason(self, q: Floats, c: Floats, prefer: float, names: Sequence[str]) -> str:
         """What was predicted for one query, as the start of a sentence; q (m,), c (m,)."""
@@ -142,7 +146,14 @@ class Decided:
 
 
 def carry_out(query: Query, pool: SeatPool, decided: Decided, rng: Rng) -> Plan:
-    """Lets a drawn member answer; one that fails before its first piece is replaced, until none is left."""
+    """Lets a drawn member answer; one that fails before its first piece is replaced, until none is left.
+
+    A decision without any weight is a decision for nobody: the plan abstains, and nothing is asked.
+    """
+    if not decided.weights.any():
+        return Verdict(
+            abstained=True, weights=decided.weights, reason=f"{decided.reason}; so nobody was asked"
+        )
     if decided.draw == "all":
         index = np.flatnonzero(decided.weights > 0).tolist()
         return (yield from pool.then(query, pool.only(index, decided.weights), rng))

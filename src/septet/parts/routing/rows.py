@@ -93,9 +93,11 @@ class Rows:
         found = np.zeros((len(self), w.shape[1]))
         for first in range(0, len(self), _BLOCK):
             starts = self.starts[first : first + _BLOCK + 1]
-            part = slice(int(starts[0]), int(starts[-1]))
-            row = np.repeat(np.arange(first, first + len(starts) - 1), np.diff(starts))
-            np.add.at(found, row, self.values[part, None] * w[self.columns[part]])
+            filled = np.flatnonzero(np.diff(starts))  # a sum over no numbers would be that of the next row
+            if len(filled):
+                part = slice(int(starts[0]), int(starts[-1]))
+                products = self.values[part, None] * w[self.columns[part]]
+                found[first + filled] = np.add.reduceat(products, starts[filled] - starts[0])
         return found
 
     def joined(self, more: Rows) -> Rows:

@@ -1,0 +1,276 @@
+"""Routers × recorded tables: the jobs, side by side in processes, and what they come to; a stopped run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread, current_thread, main_thread
+from typing import Any
+
+import numpy as np
+
+from septet.bench import jobs as files
+from septet.bench import pooled
+from septet.bench.contenders import Contender, check, everyone, fitting
+from septet.bench.jobs import Job
+from septet.bench.replayed import featurise, measure
+from septet.bench.report import versions
+from septet.bench.results import FORM, Results
+from septet.bench.sets import Recorded, open_set
+from septet.bench.splits import SplitKind, splits
+from septet.core.errors import ConfigError, SeptetError
+
+ONE_SEED_ABOVE = 5000
+"""Questions to train on above which one seed is enough: the draw of the fit moves less than the draw of the test."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Set to one in every process, so that processes do not take each other's cores."""
+
+PACKAGES = ("septet", "numpy", "scipy", "scikit-learn")
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many pieces are, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that ended in an error; the others are kept."""
+
+    job: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that a run has to do, in the order in which it is reported; `sets` by what `--data` called them."""
+
+    sets: Mapping[str, Recorded]
+    jobs: tuple[Job, ...]
+
+
+def comparison(
+    data: Sequence[str],
+    contenders: Sequence[Contender] = (),
+    *,
+    split: SplitKind = "own",
+    seeds: int = 1,
+    grid: int = 100,
+    draws: int = 1000,
+    stream: bool = False,
+) -> Comparison:
+    """Reads the sets and refuses all that cannot be measured, before anything is fitted.
+
+    Without contenders: every router that needs neither torch nor a role, on each set where it fits. `seeds`: how many,
+    from 0; one alone where a split has more than 5,000 questions to train on. `grid`: prices of cost beside 0 and ∞.
+    `draws`: resamples for intervals. `stream`: also the routers that were fitted learn from the test questions.
+    """
+    sets = {of: open_set(of) for of in dict.fromkeys(data)}
+    if not sets:
+        raise ConfigError("say with --data which recorded outcomes to compare routers on")
+    named = [r.name for r in sets.values()]
+    if len(set(named)) < len(named):
+        raise ConfigError(f"two of the sets have the same name: {', '.join(named)}")
+    check(contenders, list(sets.values()))
+    found = []
+    for of, recorded in sets.items():
+        chosen = list(contenders) or fitting(everyone(), recorded)
+        parts = splits(recorded.table, split, range(seeds))
+        if max(int(p.train.sum()) for p in parts) > ONE_SEED_ABOVE:
+            parts = [p for p in parts if p.seed == 0]
+        one = Job(of, recorded.sha256, None, split, 0, "", grid, draws, stream)
+        keys = {("", 0) if split == "own" else (p.fold, p.seed): None for p in parts}
+        found += [replace(one, fold=fold, seed=seed) for fold, seed in keys]
+        found += [replace(one, contender=c, fold=p.fold, seed=p.seed) for c in chosen for p in parts]
+        for part in parts:
+            _seen(recorded, part.train)
+    return Comparison(sets, tuple(found))
+
+
+def _seen(recorded: Recorded, train: Any) -> None:
+    """Refuses a split whose part to train on lacks a member."""
+    scored = ~np.isnan(recorded.table.numbers["score"]) & train[recorded.table.query]
+    count = np.bincount(recorded.table.member[scored], minlength=len(recorded.table.members))
+    if not count.all():
+        unseen = [m for m, n in zip(recorded.table.members, count.tolist(), strict=True) if not n]
+        raise ConfigError(f"{', '.join(unseen)} have no score in the part of {recorded.name} to train on")
+
+
+def carry_out(
+    run: Comparison,
+    folder: Path,
+    *,
+    workers: int = 1,
+    seconds: float = 0.0,
+    progress: Progress | None = None,
+) -> list[Failure]:
+    """Does what no earlier run has done; every result is in a file of its own as soon as it is there.
+
+    A job that lasts longer than `seconds` fails; 0 is no limit.
+    """
+    open_jobs = [job for job in run.jobs if files.done(folder / "jobs", job) is None]
+    n_done, total = len(run.jobs) - len(open_jobs), len(run.jobs)
+
+    def tell(what: str) -> None:
+        if progress is not None:
+            progress(what, n_done, total)
+
+    tell("reading")
+    failed: list[Failure] = []
+    with _processes(workers) as submit:
+        # features first, so that no two processes compute the same ones
+        for job, error in _each(submit, featurise, _featured(open_jobs), folder / "features"):
+            tell(f"features for {job.label}" if error is None else job.label)
+        for job, error in _each(submit, partial(work, seconds=seconds), open_jobs, folder):
+            n_done += 1
+            tell(job.label)
+            if error is not None:
+                failed.append(Failure(job.label, error))
+    order = {job.label: i for i, job in enumerate(run.jobs)}
+    return sorted(failed, key=lambda f: order[f.job])
+
+
+def _featured(jobs: Sequence[Job]) -> list[Job]:
+    """One job per set of features that some router needs."""
+    found: dict[Any, Job] = {}
+    for job in jobs:
+        if job.contender is not None:
+            kind = job.contender.make().features
+            found.setdefault((job.data, kind, job.fold, 0 if job.kind == "own" else job.seed), job)
+    return list(found.values())
+
+
+def work(job: Job, folder: Path, seconds: float = 0.0) -> None:
+    """Measures and writes one job, in whatever process, within so many seconds."""
+    with _within(seconds):
+        found = measure(job, folder / "features")
+    files.write(folder / "jobs", job, found)
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Ends what lasts longer with a TimeoutError, where the system has such a clock and this is the main thread."""
+    if not seconds or not hasattr(signal, "setitimer") or current_thread() is not main_thread():
+        yield
+        return
+
+    def end(*_: Any) -> None:
+        raise TimeoutError(f"given up after {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+Submit = Callable[..., "Future[str | None]"]
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[Submit]:
+    """Where jobs run: fresh processes with one thread of linear algebra each, or this one if there is one worker."""
+    if workers == 1:
+        yield _here
+        return
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    try:
+        yield pool.submit
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is killed, which else would leave it waiting for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+def _here(function: Callable[..., str | None], *arguments: Any) -> Future[str | None]:
+    future: Future[str | None] = Future()
+    future.set_result(function(*arguments))
+    return future
+
+
+def _each(
+    submit: Submit, function: Callable[[Job, Path], Any], jobs: Sequence[Job], folder: Path
+) -> Iterator[tuple[Job, str | None]]:
+    """Every job as it ends, with its error if it had one."""
+    if submit is _here:
+        for job in jobs:
+            yield job, _error(submit(attempt, function, job, folder))
+        return
+    running: dict[Future[str | None], Job] = {}
+    for job in jobs:
+        try:
+            running[submit(attempt, function, job, folder)] = job
+        except BrokenProcessPool:  # a process has died while the jobs were handed out
+            yield job, DIED
+    for future in as_completed(running):
+        yield running[future], _error(future)
+
+
+DIED = "its process has died, perhaps for want of memory; run again to go on where it stopped"
+
+
+def _error(future: Future[str | None]) -> str | None:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    return DIED if isinstance(error, BrokenProcessPool) else f"{type(error).__name__}: {error}"
+
+
+def attempt(function: Callable[[Job, Path], Any], job: Job, folder: Path) -> str | None:
+    """Does a job where it is; what went wrong comes back as words, since not every error can be sent home."""
+    try:
+        function(job, folder)
+    except (SeptetError, TimeoutError) as error:
+        return str(error)
+    except Exception as error:  # a method may fail in any way; the others go on
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+    return None
+
+
+def results(run: Comparison, folder: Path, *, made: str = "") -> Results:
+    """What is there of a comparison: routers by table and contender, and the bounds of their tables."""
+    found: Results = {
+        "form": FORM,
+        "made": made,
+        "packages": dict(versions(PACKAGES)),
+        "routers": [],
+        "bounds": [],
+    }
+    for of, recorded in run.sets.items():
+        done = [
+            (j, d) for j in run.jobs if j.data == of and (d := files.done(folder / "jobs", j)) is not None
+        ]
+        bounds = {pooled.bound_key(j): d for j, d in done if j.contender is None}
+        whole = [(j, d) for j, d in done if j.contender is not None and pooled.bound_key(j) in bounds]
+        if bounds:
+            found["bounds"] += pooled.bound_rows(recorded.name, [x for x in done if x[0].contender is None])
+        if whole:
+            found["routers"] += pooled.routers(recorded.name, whole, bounds)
+    return found

@@ -201,6 +201,7 @@ COLUMNS = (
     "USD per 1,000 [95 %]",
     "− best single",
     "− kNN",
+    "QNC [95 %]",
     "published",
 )
 
@@ -220,8 +221,10 @@ def routers_section(folder: Path) -> str:
     """A table per set of outcomes: bounds in brackets, then routers by falling quality at λ = 0."""
     published = tomllib.loads((folder / "published.toml").read_text(encoding="utf-8"))["published"]
     files = sorted((folder / "results").glob("routers-*.json"))
-    text = ""
-    for record in (json.loads(f.read_text(encoding="utf-8")) for f in files):
+    records = [json.loads(f.read_text(encoding="utf-8")) for f in files]
+    conventions = dict.fromkeys(f"({b['name']}): {b['convention']}." for r in records for b in r["bounds"])
+    text = f"\n{' '.join(conventions)}\n" if records else ""
+    for record in records:
         text += f"\n### {record['table']}\n\n{told(record)}\n\n"
         rows = [router_row(row, record["table"], published) for row in standing(record)]
         text += table(COLUMNS, rows)
@@ -234,8 +237,7 @@ def told(record: Mapping[str, Any]) -> str:
         f"{record['questions']} questions, {len(record['members'])} members, sha256 {record['sha256'][:12]}."
     )
     notes = "".join(f" {note[0].upper()}{note[1:]}." for note in record["notes"])
-    conventions = dict.fromkeys(f"({b['name']}): {b['convention']}." for b in record["bounds"])
-    return f"{made}{notes} {' '.join(conventions)}"
+    return f"{made}{notes}"
 
 
 def standing(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -263,6 +265,7 @@ def router_row(row: Mapping[str, Any], of: str, published: Sequence[Mapping[str,
         standings.estimate(usd, ".3g"),
         standings.signed(row.get("minus_best_single")),
         standings.signed(row.get("minus_reference")),
+        standings.estimate(row["metrics"]["QNC"]) if "QNC" in row.get("metrics", {}) else "",
         "; ".join(said),
     )
 

@@ -43,6 +43,7 @@ RECORD = {
         {"router": name, "variant": variant, "split": "own", "n_test": 20, "usd": span(usd)}
         | {"quality": span(quality, quality - 0.1, quality + 0.1)}
         | {"minus_best_single": span(0.02, -0.01, 0.05), "minus_reference": None}
+        | {"metrics": {"QNC": {"value": 0.75, "low": 0.5, "high": "inf"}} if name == "nameless" else {}}
         for name, variant, quality, usd in (("eagle", "", 0.5, None), ("nameless", "k=16", 0.6, 0.002))
     ],
 }
@@ -69,14 +70,13 @@ def test_a_record_becomes_a_table_of_bounds_and_routers_by_falling_quality(
     (tmp_path / "results" / "routers-tiny.json").write_text(json.dumps(RECORD), encoding="utf-8")
     (tmp_path / "published.toml").write_text(PUBLISHED, encoding="utf-8")
     lines = build.routers_section(tmp_path).strip().splitlines()
-    assert lines[0] == "### tiny"
-    assert lines[2] == (
-        "40 questions, 2 members, sha256 0123456789ab. Cost is a proxy. (oracle): the best member."
-    )
-    assert lines[6:] == [
-        "| (oracle) | own | 20 | 0.900 [0.800, 1.000] | 1 |  |  |  |",
-        "| nameless `k=16` | own | 20 | 0.600 [0.500, 0.700] | 2 | +0.020 [−0.010, +0.050] |  |  |",
-        "| [eagle](eagle.md) | own | 20 | 0.500 [0.400, 0.600] |  | +0.020 [−0.010, +0.050] |  |"
+    assert lines[0] == "(oracle): the best member."
+    assert lines[2] == "### tiny"
+    assert lines[4] == "40 questions, 2 members, sha256 0123456789ab. Cost is a proxy."
+    assert lines[8:] == [
+        "| (oracle) | own | 20 | 0.900 [0.800, 1.000] | 1 |  |  |  |  |",
+        "| nameless `k=16` | own | 20 | 0.600 [0.500, 0.700] | 2 | +0.020 [−0.010, +0.050] |  | 0.750 [0.500, ∞] |  |",
+        "| [eagle](eagle.md) | own | 20 | 0.500 [0.400, 0.600] |  | +0.020 [−0.010, +0.050] |  |  |"
         " .7 on half of it ([arXiv 2409.15518](https://arxiv.org/abs/2409.15518)) |",
     ]
 

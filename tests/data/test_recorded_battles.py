@@ -43,7 +43,7 @@ def test_shares_of_wins_are_those_of_the_readme(battles: list[Battle]) -> None:
 
 def rated(eagle: Eagle, battles: list[Battle], rng: Rng) -> list[str]:
     """The members from the highest global rating to the lowest, after a board learned these battles."""
-    rows = [{"query": "?", "model": member} for member in ORDER]
+    rows = [{"query": f"of {m} alone", "model": m, "score": 1.0} for m in ORDER]  # no battle
     board = eagle.update(eagle.fit(Table.of(rows), {}, rng), battles, rng)
     assert board.ratings.n == len(battles)
     return [board.members[i] for i in np.argsort(-eagle.overall(board))]

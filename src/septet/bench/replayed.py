@@ -232,7 +232,8 @@ def stream(
 ) -> tuple[Floats, Floats]:
     """One pass over the test questions in this order: choose, see the recorded score of who was drawn, learn.
 
-    (n, m) predicted quality when the question came, and one-hot weights (n, m) of who was drawn.
+    (n, m) predicted quality when the question came, and one-hot weights (n, m) of who was drawn; without any weight
+    nobody is asked, which costs nothing and scores nothing.
     """
     members, tasks, texts = on.test.members, on.test.tasks, on.test.questions
     seconds = on.test.matrix("seconds")
@@ -241,9 +242,12 @@ def stream(
         view = predicted(router, state, x[np.array([i])], members)
         choice = router.choose(view.q, view.c, np.array([prefer]), state, rng)
         state = state if choice.state is None else choice.state
+        qs[i] = view.q[0]
+        if not choice.weights.any():
+            continue
         weights = choice.weights[0] / choice.weights[0].sum()
         arm = int(rng.choice(len(members), p=weights))
-        qs[i], drawn[i, arm] = view.q[0], 1.0
+        drawn[i, arm] = 1.0
         if not router.card.online:
             continue
         told = Decision(

@@ -107,7 +107,7 @@ def estimate(x: Mapping[str, Any], form: str = ".3f") -> str:
     """
     if x["value"] is None:
         return ""
-    value, low, high = (format(decode(x[k]), form) for k in ("value", "low", "high"))
+    value, low, high = (format(decode(x[k]), form).replace("inf", "∞") for k in ("value", "low", "high"))
     return value if x["low"] is None else f"{value} [{low}, {high}]"
 
 

@@ -213,8 +213,7 @@ async def test_a_language_model_learns_grades_as_label_tokens(tmp_path: Path) ->
         learned = await house["grades"].fit(some(train, 24))
         report = learned.provenance["training"]
         sys.stdout.write(f"\ngrades: batches {report['batch_loss']}, held out {report['held_out_loss']}\n")
-        assert report["steps"] > 0
-        assert min(report["held_out_loss"]) <= report["held_out_loss"][0]
+        assert report["batch_loss"][-1] < report["batch_loss"][0]
         z = await raw(house, "grades", ["", *test.questions[:3]])
         assert z.shape == (4, 5)
         assert np.ptp(activated(z, "ce")[:, -2:].sum(axis=1)) > 1e-4  # questions differ

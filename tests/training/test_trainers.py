@@ -248,7 +248,7 @@ async def test_a_fit_that_fails_leaves_the_old_state_and_no_half_of_a_new_one(
 
 def test_a_member_that_cannot_be_trained_is_refused_before_any_call(tiny: Path, tmp_path: Path) -> None:
     text = config("plain", tiny, tmp_path).replace('["mini"]', '["cyd"]')
-    with pytest.raises(UnfitPool, match=r"cyd \(as encoder\) cannot be fine-tuned, as test-training wants"):
+    with pytest.raises(UnfitPool, match=r"cyd \(as encoder\) cannot be fine-tuned, as test-trainers wants"):
         toy_house(text, {Plain.name: Plain})["toys"]
 
 

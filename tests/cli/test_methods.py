@@ -32,6 +32,17 @@ def test_the_methods_stand_in_the_order_of_the_families(run: Run):
     assert families == sorted(families)
 
 
+def test_a_family_lists_its_methods_only(run: Run):
+    names = [m["name"] for m in run("methods", "--family", "a2", "--json").json]
+    assert names == ["blending", "eagle", "pickllm", "port"]
+    both = run("methods", "--family", "a2", "--family", "b1", "--json").json
+    assert {m["name"] for m in both} >= {*names, "unite"}
+    assert {m["family"][:2] for m in both} == {"a2", "b1"}
+    refused = run("methods", "--family", "a3")
+    assert refused.code == 2
+    assert "must be one of a1, a2, b1, b2, b3, c1, c2, got 'a3'" in refused.err
+
+
 def test_the_table_has_a_line_per_method(run: Run):
     lines = run("methods").out.splitlines()
     assert lines[0].split() == ["method", "family", "paper", "learns", "needs", "parameters"]

@@ -12,11 +12,16 @@ from septet.cli._facts import methods_json, shown, words
 from septet.cli._options import AsJson, Settings
 from septet.cli._terminal import new_table, print_json, print_table
 from septet.core.caps import Caps
+from septet.core.errors import BadParameter
+from septet.core.facets import Family
 from septet.engine.catalogue import Broken, get
 from septet.engine.house import House, load
 
 
 def methods(
+    family: Annotated[
+        list[str], typer.Option(help="Only this family: a1, a2, b1, b2, b3, c1 or c2; may be repeated.")
+    ] = [],  # noqa: B006  # typer reads the default and never changes it
     json: AsJson = False,
     fits: Annotated[
         Path | None, typer.Option(help="A configuration file: show method × member instead.")
@@ -24,7 +29,13 @@ def methods(
     settings: Settings = [],  # noqa: B006  # typer reads the default and never changes it
 ) -> None:
     """Prints a table, or JSON."""
+    codes = [f.code for f in Family]
+    unknown = [name for name in family if name not in codes]
+    if unknown:
+        raise BadParameter("--family", unknown[0], f"must be one of {', '.join(codes)}")
     found, broken = methods_json()
+    if family:
+        found = [m for m in found if m["family"][:2] in family]
     if fits is not None:
         rows = fit_table(load(fits, set=settings), [m["name"] for m in found])
         if json:

@@ -12,12 +12,14 @@ QUESTION := What is the capital of France? Answer briefly.
 # One thread of linear algebra per process: with two test processes, more of them only wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -q -n 2 --dist loadfile
+PARQUET := $(addprefix tests/,bench/test_tables.py bench/test_table_check.py bench/test_importers.py \
+  bench/test_tables_memory.py cli/test_data.py)
 DATA := $(or $(SEPTET_DATA),../shared/data)
 
 .PHONY: help demo test test-local test-data check docs bench bench-routers outcomes new-method clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -69,7 +71,9 @@ test: $(VENV)/dev ## the tests that need no model, no torch, no shared data
 test-local: $(VENV)/local ## the tests on the two real models, transformers and a llama.cpp server
 	@$(PYTEST) -m local
 
+# The first line: tests of parquet files, which `make test` skips, since pyarrow comes with this extra only.
 test-data: $(VENV)/data ## the tests that read the shared data sets (SEPTET_DATA, else ../shared/data)
+	@$(PYTEST) $(PARQUET) -m 'not data'
 	@SEPTET_DATA="$(DATA)" $(PYTEST) -m data
 
 check: $(VENV)/dev ## format, lint, types, import contracts, generated docs

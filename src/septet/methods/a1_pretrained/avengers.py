@@ -118,9 +118,11 @@ class Avengers(PretrainedRouter):
         """The top_n members by q − prefer·c, all of them if more than one; of equal ones the cheaper."""
         net = net_utility(q, c, prefer)
         weights = cheapest_best(net, c)
+        if self.top_n == 1:
+            return Choice(weights)
         for _ in range(1, min(self.top_n, q.shape[1])):
             weights = weights + cheapest_best(np.where(weights > 0, np.nan, net), c)
-        return Choice(weights / weights.sum(axis=1, keepdims=True), "one" if self.top_n == 1 else "all")
+        return Choice(weights / weights.sum(axis=1, keepdims=True), "all")
 
 
 def balanced(

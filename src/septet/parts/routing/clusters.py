@@ -60,6 +60,8 @@ class Clusters:
         """
         inner = times(x, self.centroids.T)
         groups = nearest(inner, top_k)
+        if groups.shape[1] == 1:  # alone it has all the weight
+            return groups, np.ones(groups.shape)
         return groups, softmax(beta * (np.take_along_axis(inner, groups, axis=1) - 1))
 
 

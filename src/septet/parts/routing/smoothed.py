@@ -179,7 +179,10 @@ def nearest(similarity: Floats, k: int) -> Index:
     """
     n, g = similarity.shape
     k = min(k, g)
-    found = np.empty((n, k), dtype=np.intp)
+    found: Index = np.empty((n, k), dtype=np.intp)
+    if k == 1:
+        found[:, 0] = similarity.argmax(axis=1)
+        return found
     for out, row in zip(found, similarity, strict=True):
         if k == g:
             out[:] = np.argsort(-row, kind="stable")

@@ -21,7 +21,12 @@ from septet.engine.house import House
 
 def fit(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="The ensembles.")],
-    data: Annotated[Path, typer.Option(help="Outcomes, one JSON object per line.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Outcomes: JSON lines, parquet, or a folder with queries.parquet and outcomes.parquet."
+        ),
+    ],
     config: ConfigFile = DEFAULT_CONFIG,
     seed: Annotated[int, typer.Option(min=0, help="Fixes every draw of the fit.")] = 0,
     split: Annotated[

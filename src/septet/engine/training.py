@@ -36,10 +36,12 @@ async def train(
 ) -> Trained:
     """Runs the trainer in a thread of its own. `roles`: the endpoint of each role's actors; `say` is told
     how far it is."""
-    name = method.trainer.replace("-", "_")
+    module = f"septet.training.{method.trainer.replace('-', '_')}"
     try:
-        trainer: Any = import_module(f"septet.training.{name}")
+        trainer: Any = import_module(module)
     except ModuleNotFoundError as error:
+        if error.name != module:
+            raise  # the trainer is there, and something that it needs is not
         raise ConfigError(
             f"{method.name} names the trainer {method.trainer!r}, which there is not"
         ) from error

@@ -54,9 +54,9 @@ class InTurn(Together):
     async def each(self, indices: Sequence[int], call: Any) -> list[Any]:
         turn = asyncio.Lock()
 
-        async def alone(session: Session) -> Any:
+        async def alone(i: int, session: Session) -> Any:
             async with turn:
-                return await call(session)
+                return await call(i, session)
 
         return await super().each(indices, alone)
 

@@ -106,8 +106,8 @@ def test_members_in_turn_never_overlap() -> None:
             return self.name.upper()
 
     sessions: list[Any] = [Slow("a"), Slow("b")]
-    together = decoding.InTurn(None, ("a", "b"), sessions, 1, False, False)
-    values = asyncio.run(together.each([0, 1], lambda session: session.next(1)))
+    together = decoding.InTurn(None, ("a", "b"), sessions, (1, 1), False, False)
+    values = asyncio.run(together.each([0, 1], lambda _, session: session.next(1)))
     assert values == ["A", "B"]
     assert said == ["a begins", "a ends", "b begins", "b ends"]
 

@@ -11,15 +11,6 @@ from septet.core.backend import Place
 from septet.core.errors import BadParameter, ConfigError
 
 
-def cache_folder(place: Place) -> Path:
-    """Where septet keeps what it can make again: $SEPTET_CACHE, else the user's cache folder."""
-    environment = place.environment
-    if environment.get("SEPTET_CACHE"):
-        return Path(environment["SEPTET_CACHE"])
-    home = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or Path.home()) / ".cache"
-    return Path(home) / "septet"
-
-
 def file_in_package(package: str, place: Place, *, backend: str = "llamacpp") -> Path:
     """The one GGUF file of an installed package, found without importing the package.
 
@@ -43,7 +34,7 @@ def file_in_package(package: str, place: Place, *, backend: str = "llamacpp") ->
         raise BadParameter(
             f"{backend}.package", package, f"must hold one GGUF file (it holds {names}); use path"
         )
-    return _assembled(package, module, cache_folder(place) / "models")
+    return _assembled(package, module, place.cache / "models")
 
 
 def _assembled(package: str, module: str, folder: Path) -> Path:

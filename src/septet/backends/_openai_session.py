@@ -79,8 +79,10 @@ class RemoteSession:
         """The answer so far."""
         return self._committed
 
-    async def next(self, k: int | None, *, agreeing: bytes = b"") -> Next:
+    async def next(self, k: int | None, *, agreeing: bytes = b"", hidden: bool = False) -> Next:
         """The k best after what is committed; with `agreeing`, those of all that the server reports."""
+        if hidden:
+            raise self._lacks("hidden")
         return await self._after(self._committed, self._checked(k), agreeing)
 
     async def push(self, piece: bytes, *, id: int | None = None) -> None:

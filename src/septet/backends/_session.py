@@ -62,10 +62,12 @@ class LocalSession:
         """The member's own tokens for the answer so far."""
         return tuple(self._strand.ids)
 
-    async def next(self, k: int | None, *, agreeing: bytes = b"") -> Next:
+    async def next(self, k: int | None, *, agreeing: bytes = b"", hidden: bool = False) -> Next:
         """The distribution after what is committed; with `agreeing`, END is left out, since it does not."""
         self._check_k(k)
-        return await self._call(partial(self._strand.next, k, agreeing))
+        if hidden:
+            self._need("hidden")
+        return await self._call(partial(self._strand.next, k, agreeing, hidden))
 
     async def push(self, piece: bytes, *, id: int | None = None) -> None:
         """Commits a piece; its tokens are fed with the next forward.

@@ -127,9 +127,10 @@ class Strand:
                 self.row = self._read(self._flush("last")[-1])
         return self.row
 
-    def next(self, k: int | None, agreeing: bytes = b"") -> Next:
+    def next(self, k: int | None, agreeing: bytes = b"", hidden: bool = False) -> Next:
         """What `Session.next` gives."""
-        return self._next_of(self.head(), len(self.text), k, agreeing)
+        following = self._next_of(self.head(), len(self.text), k, agreeing)
+        return replace(following, hidden=self.hidden()) if hidden else following
 
     def hidden(self) -> Floats:
         """(d,) at the last committed position, which is fed anew, since others may have been fed after it."""

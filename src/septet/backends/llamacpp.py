@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from septet.backends._gguf import Header, read_header
-from septet.backends._gguf_package import cache_folder, file_in_package
+from septet.backends._gguf_package import file_in_package
 from septet.backends._llama import Model
 from septet.backends._llama_cache import vocabulary_of
 from septet.backends._llama_runtime import LlamaRuntime
@@ -65,7 +65,7 @@ class Llamacpp(Backend):
 
     def connect(self, place: Place) -> LlamaEndpoint:
         """Finds the file and reads its header, so that a wrong one is an error now; loads nothing."""
-        return LlamaEndpoint(self, self._header(place), cache_folder(place))
+        return LlamaEndpoint(self, self._header(place), place.cache)
 
     def _header(self, place: Place) -> Header:
         return read_header(

@@ -14,6 +14,7 @@ from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread, current_thread, main_thread
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -149,10 +150,11 @@ def _featured(jobs: Sequence[Job]) -> list[Job]:
 
 
 def work(job: Job, folder: Path, seconds: float = 0.0) -> None:
-    """Measures and writes one job, in whatever process, within so many seconds."""
+    """Measures and writes one job, in whatever process, within so many seconds; the file says how many it took."""
+    began = monotonic()
     with _within(seconds):
         found = measure(job, folder / "features")
-    files.write(folder / "jobs", job, found)
+    files.write(folder / "jobs", job, {**found, "seconds": round(monotonic() - began, 3)})
 
 
 @contextmanager

@@ -91,6 +91,14 @@ class Place:
     folder: str = "."
     environment: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def cache(self) -> Path:
+        """Where septet keeps what it can make again: $SEPTET_CACHE, else the user's cache folder."""
+        if self.environment.get("SEPTET_CACHE"):
+            return Path(self.environment["SEPTET_CACHE"])
+        home = self.environment.get("HOME") or Path.home()
+        return Path(self.environment.get("XDG_CACHE_HOME") or Path(home) / ".cache") / "septet"
+
 
 B = TypeVar("B", bound=Backend)
 

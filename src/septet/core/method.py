@@ -314,12 +314,14 @@ class Card:
 class Method:
     """What every method is. A family adds the short form; a method gives its decision.
 
-    `state_type` is the dataclass that `fit` returns, for the methods that are trained or learn online.
+    `state_type` is the dataclass that `fit` returns, for the methods that are trained or learn online;
+    `prepared_type` the one that `prepare` returns, where it is worth keeping on disk.
     """
 
     card: ClassVar[Card]
     name: ClassVar[str]
     state_type: ClassVar[type | None] = None
+    prepared_type: ClassVar[type | None] = None
 
     @property
     def trainer(self) -> str:
@@ -329,6 +331,10 @@ class Method:
     def needs(self) -> Caps:
         """What each member must offer, given these hyper-parameters."""
         return Caps(text=True)
+
+    def needs_of(self, place: int, n_members: int) -> Caps:
+        """What the member at a place must offer, where members have different parts."""
+        return self.needs()
 
     def roles(self) -> Mapping[str, Caps]:
         """What each role must offer; a role that is not listed is refused."""
@@ -343,8 +349,12 @@ class Method:
         raise NotImplementedError
 
     def prepare(self, pool: Pool) -> Any:
-        """What depends on the members only: deterministic, made once per ensemble."""
+        """What depends on the members only: deterministic, made once per ensemble, when they are loaded."""
         return None
+
+    def prepared_key(self, pool: Pool) -> str:
+        """Names what `prepare` makes of these members, by their contents; "": it is not kept on disk."""
+        return ""
 
     def fit(self, table: Table, roles: Mapping[str, tuple[Seat, ...]], rng: Rng) -> Any:
         """Learns the state from outcomes, or is a generator of asks that does."""
@@ -380,6 +390,12 @@ class Fuses(Protocol):
 
     def consult(self, first: Next, s: Any) -> Sequence[int]:
         """Which members to ask, after the first member's distribution is known."""
+
+    def mixture(self, s: Any) -> Floats | None:
+        """(n_members,) constant weights where the fused distribution is the members' arithmetic mean; else None."""
+
+    def hidden_of(self, n_members: int) -> Sequence[int]:
+        """The members whose hidden state it reads."""
 
     def fuse(self, views: Sequence[View | None], s: Any) -> tuple[Fused, Any]:
         """The fused distribution over byte strings, and the next value of s; s is not mutated.

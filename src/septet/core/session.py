@@ -25,6 +25,10 @@ class Vocab(Protocol):
     def size(self) -> int: ...
     @property
     def end_ids(self) -> tuple[int, ...]: ...
+    @property
+    def digest(self) -> str:
+        """Equal for equal vocabularies, whoever holds them; "" where only some of its ids are known."""
+
     def bytes_of(self, token_id: int) -> bytes:
         """The exact bytes of an id; b"" for an END id."""
 
@@ -100,9 +104,9 @@ class Session(Protocol):
     @property
     def prompt(self) -> Tokens | None: ...
 
-    async def next(self, k: int | None, *, agreeing: bytes = b"") -> Next:
+    async def next(self, k: int | None, *, agreeing: bytes = b"", hidden: bool = False) -> Next:
         """The distribution after what is committed; `agreeing` keeps only tokens that are a prefix of
-        these bytes or extend them. k=None: the full one."""
+        these bytes or extend them. k=None: the full one. `hidden`: with the hidden state, (d,)."""
 
     async def push(self, piece: bytes, *, id: int | None = None) -> None:
         """Commit a piece by the session's commit rule; lazy: fed with the next forward. `id`: exactly this id."""
@@ -135,11 +139,19 @@ class View:
     session: Any
 
 
+class Support(Protocol):
+    """Each member's share in each string: [j] is (n_members,). An array (t, n_members), or what works a row
+    out only when it is read."""
+
+    def __getitem__(self, j: int, /) -> Floats: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Fused:
     """A distribution over byte strings: `texts` (t,), each once, b"" = END; `p` (t,) probabilities;
-    `support` (t, n_members) each member's share in a string."""
+    `support` each member's share in a string. `ordered`: the strings are in byte order already."""
 
-    texts: tuple[bytes, ...]
+    texts: Sequence[bytes]
     p: Floats
-    support: Floats
+    support: Support
+    ordered: bool = False

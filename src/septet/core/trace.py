@@ -56,3 +56,28 @@ class RequestEvent:
     seconds: float = 0.0
     error: str = ""
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PieceEvent:
+    """One piece of an answer that members decode together: how it came about.
+
+    `at`: bytes of the answer before it. `support`: each member's share in it. `candidates`: the best strings
+    as (bytes, fused probability, {member: its own probability, None where it cannot know}). `asked`: the
+    members whose distribution was read. `fed`: tokens fed for it, by member; `forward_seconds` likewise;
+    `seconds`: from commit to commit. `drafted`: it was accepted from a draft.
+    """
+
+    request: str
+    path: str
+    number: int
+    at: int
+    piece: bytes
+    logp: float
+    support: Mapping[str, float]
+    candidates: tuple[tuple[bytes, float, Mapping[str, float | None]], ...] = ()
+    asked: tuple[str, ...] = ()
+    fed: Mapping[str, int] = field(default_factory=dict)
+    forward_seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    drafted: bool = False

@@ -187,11 +187,10 @@ class Answering:
             method,
             tuple(m.name for m in e.members),
             [None] * len(e.members),
-            None
-            if needs.full and all(m.caps.full for m in e.members)
-            else needs.topk or max(_k(m) for m in e.members),
+            tuple(_shown(needs, m) for m in e.members),
             self.run.limits.on_member_error == "continue",
             bool(getattr(method, "consults", False)),
+            tuple(method.hidden_of(len(e.members))),
         )
         sessions = await opened(
             bound[m.name].do("open", {"query": self._for(m), "scored": scored}, "decode") for m in e.members
@@ -235,8 +234,12 @@ class Answering:
             await self.on_piece(self.pieces[-1])
 
 
-def _k(member: Member | Ensemble) -> int:
-    return member.caps.topk
+def _shown(needs: Caps, member: Member | Ensemble) -> int | None:
+    """How many of its best tokens a member shows: as many as the method wants, or all that it can where the
+    method wants the full distribution; None: that one."""
+    if needs.full:
+        return None if member.caps.full else member.caps.topk
+    return needs.topk or member.caps.topk
 
 
 def bind(actor: Member | Ensemble, run: Run, gate: Gate) -> Bound:

@@ -66,7 +66,7 @@ class Builder:
                 limits=self.config.limits,
                 seed=member.spec.defaults.seed,
             )
-            return Ensemble(name, config, Direct(), (member,), {}, Cell(Path()))
+            return Ensemble(name, config, Direct(), (member,), {}, Cell(Path()), self.config.place.cache)
         raise UnknownName("ensemble or member", name, self.names, Path(self.config.path).name)
 
     # --- members ----------------------------------------------------------------------------------
@@ -165,7 +165,9 @@ class Builder:
         then = self._then_of(config)
         cell = Cell(self.state_folder(config))
         then_cell = Cell(self.state_folder(config) / "then") if then is not None else None
-        return Ensemble(config.name, config, method, members, roles, cell, then, then_cell)
+        return Ensemble(
+            config.name, config, method, members, roles, cell, self.config.place.cache, then, then_cell
+        )
 
     def state_folder(self, config: EnsembleConfig) -> Path:
         """Where an ensemble's state is kept: the `state` key, else states/NAME beside the file."""
@@ -273,9 +275,9 @@ class Builder:
         """Every reason why these members do not fit this method; empty when they do."""
         method, approximate = ensemble.method, ensemble.config.approximate
         found = [*_rule_problems(ensemble)]
-        needs = method.needs()
-        for member in ensemble.members:
-            found += lacking(member.name, needs, member.caps, approximate)
+        n = len(ensemble.members)
+        for i, member in enumerate(ensemble.members):
+            found += lacking(member.name, method.needs_of(i, n), member.caps, approximate)
         wanted = method.roles()
         for role in ensemble.roles:
             if role not in wanted:

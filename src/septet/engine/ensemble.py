@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from septet.core.actor import Pool
@@ -15,6 +16,7 @@ from septet.core.money import Price
 from septet.core.session import Vocab
 from septet.engine.config import EnsembleConfig
 from septet.engine.members import Member
+from septet.engine.prepared import prepared
 from septet.engine.states import Cell
 
 TOGETHER = (Granularity.TOKEN, Granularity.SPAN, Granularity.STEP)
@@ -31,6 +33,7 @@ class Ensemble:
     members: tuple[Member | Ensemble, ...]
     roles: Mapping[str, tuple[Member | Ensemble, ...]]
     cell: Cell
+    cache: Path
     then: Method | None = None
     then_cell: Cell | None = None
     _prepared: Any = None
@@ -69,7 +72,7 @@ class Ensemble:
         async with self._preparing:
             if not self._is_prepared:
                 pool = Pool(tuple(_actor(m) for m in self.members))
-                self._prepared = await asyncio.to_thread(self.method.prepare, pool)
+                self._prepared = await asyncio.to_thread(prepared, self.method, pool, self.cache)
                 self._is_prepared = True
         return self._prepared
 

@@ -72,8 +72,10 @@ class BoundSession:
         if rule != self.commit_rule:
             self._session.commit_rule = rule  # type: ignore[attr-defined]
 
-    async def next(self, k: int | None, *, agreeing: bytes = b"") -> Next:
-        return cast(Next, await self._through("next", lambda: self._session.next(k, agreeing=agreeing)))
+    async def next(self, k: int | None, *, agreeing: bytes = b"", hidden: bool = False) -> Next:
+        return cast(
+            Next, await self._through("next", lambda: self._session.next(k, agreeing=agreeing, hidden=hidden))
+        )
 
     async def push(self, piece: bytes, *, id: int | None = None) -> None:
         await self._through("push", lambda: self._session.push(piece, id=id), timed=False)

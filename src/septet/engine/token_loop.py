@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from septet.core.caps import Caps
 from septet.core.errors import LimitReached, NoCandidate, RunError
@@ -16,6 +18,7 @@ from septet.core.session import END, Draft, Fused, Meter, Next, Sampler, Session
 from septet.core.types import Floats, Query, Tokens
 from septet.engine.sessions import close_all, opened
 from septet.parts.decoding.stopping import Stopping
+from septet.parts.decoding.topk import top_k
 from septet.parts.decoding.vocabulary import GrowingVocab
 
 _NO_CAPS = Caps()
@@ -26,20 +29,30 @@ TOP_REPORTED = 20
 
 @dataclass
 class Together:
-    """The members' sessions of one answer; None where a member has failed."""
+    """The members' sessions of one answer; None where a member has failed. `ks`: how many of its best tokens
+    each member shows, None: its full distribution. `hidden`: whose hidden state the method reads."""
 
     method: Fuses
     names: tuple[str, ...]
     sessions: list[Session | None]
-    k: int | None
+    ks: tuple[int | None, ...]
     keep_going: bool
     consults: bool
+    hidden: tuple[int, ...] = ()
     errors: list[str] = field(default_factory=list)
+
+    async def nexts(self, indices: Sequence[int]) -> list[Next | None]:
+        """The next distribution of each of these members, concurrently; None for all others."""
+
+        def one(i: int, session: Session) -> Any:
+            return session.next(self.ks[i], hidden=True) if i in self.hidden else session.next(self.ks[i])
+
+        return await self.each(indices, one)
 
     async def each(self, indices: Sequence[int], call: Any) -> list[Any]:
         """One call per named member, concurrently; a failing one leaves the answer, or ends it."""
         live = [i for i in indices if self.sessions[i] is not None]
-        results = await asyncio.gather(*(call(self.sessions[i]) for i in live), return_exceptions=True)
+        results = await asyncio.gather(*(call(i, self.sessions[i]) for i in live), return_exceptions=True)
         return await self._kept(live, results)
 
     async def fork(self) -> Together:
@@ -116,11 +129,11 @@ class FusedSession:
         t = self.together
         everyone = range(len(t.sessions))
         if not t.consults:
-            nexts = await t.each(everyone, lambda session: session.next(t.k))
+            nexts = await t.nexts(everyone)
         else:
-            nexts = await t.each([0], lambda session: session.next(t.k))
+            nexts = await t.nexts([0])
             wanted = everyone if nexts[0] is None else t.method.consult(nexts[0], self.s)
-            rest = await t.each([i for i in wanted if i != 0], lambda session: session.next(t.k))
+            rest = await t.nexts([i for i in wanted if i != 0])
             nexts = [nexts[0], *rest[1:]] if 0 in wanted else rest
         return [None if n is None else self._view(i, n) for i, n in enumerate(nexts)]
 
@@ -141,26 +154,26 @@ class FusedSession:
                 Reply(await getattr(a.to.session, a.do)(**a.args)) for a in items if isinstance(a, Ask)
             ]
 
-    async def next(self, k: int | None, *, agreeing: bytes = b"") -> Next:
+    async def next(self, k: int | None, *, agreeing: bytes = b"", hidden: bool = False) -> Next:
+        if hidden:
+            raise RunError("a token-level ensemble has no hidden state")
         fused = await self.distribution()
-        keep = [
-            i
-            for i, piece in enumerate(fused.texts)
-            if not agreeing or (piece and (agreeing.startswith(piece) or piece.startswith(agreeing)))
-        ]
-        order = sorted(keep, key=lambda i: (-fused.p[i], fused.texts[i]))[: k or None]
         with np.errstate(divide="ignore"):
             logp = np.log(fused.p).astype(np.float32)
-        known = dict(zip(fused.texts, logp.tolist(), strict=True))
-        ids = np.array([self._vocab.add(fused.texts[i]) for i in order], dtype=np.int32)
+        shown = logp
+        if agreeing:
+            shown = np.where([_agrees(piece, agreeing) for piece in fused.texts], logp, np.float32(-np.inf))
+        best = top_k(shown, k or len(fused.texts))
+        ids = np.array([self._vocab.add(fused.texts[i]) for i in best.tolist()], dtype=np.int32)
 
         def lookup(piece: bytes, first: bool) -> float | None:
-            return known.get(piece)
+            place = place_of(fused, piece)
+            return None if place is None else float(logp[place])
 
-        return Next(at=self._at, ids=ids, logp=logp[order], lookup=lookup)
+        return Next(at=self._at, ids=ids, logp=logp[best], lookup=lookup)
 
     async def push(self, piece: bytes, *, id: int | None = None) -> None:
-        await self.together.each(range(len(self.together.sessions)), lambda session: session.push(piece))
+        await self.together.each(range(len(self.together.sessions)), lambda i, session: session.push(piece))
         self._at += len(piece)
         self.s, self._fused = self._after, None
 
@@ -201,10 +214,23 @@ def _seat(name: str, session: Session) -> Seat:
     return Seat(name, _NO_CAPS, vocab=session.vocab, session=session)
 
 
+def _agrees(piece: bytes, agreeing: bytes) -> bool:
+    return bool(piece) and (agreeing.startswith(piece) or piece.startswith(agreeing))
+
+
 def by_bytes(fused: Fused) -> Fused:
     """The same distribution sorted by bytes, so that neither ties nor draws depend on the members' order."""
+    if fused.ordered:
+        return fused
     order = sorted(range(len(fused.texts)), key=fused.texts.__getitem__)
-    return Fused(tuple(fused.texts[i] for i in order), fused.p[order], fused.support[order])
+    support = np.array([fused.support[i] for i in order])
+    return Fused(tuple(fused.texts[i] for i in order), fused.p[order], support, ordered=True)
+
+
+def place_of(fused: Fused, piece: bytes) -> int | None:
+    """Where a string stands in a distribution that is sorted by bytes; None where it does not."""
+    place = bisect_left(fused.texts, piece)
+    return place if place < len(fused.texts) and fused.texts[place] == piece else None
 
 
 def draw(fused: Fused, temperature: float, top_p: float, rng: Rng | None) -> tuple[int, Floats]:
@@ -220,11 +246,22 @@ def draw(fused: Fused, temperature: float, top_p: float, rng: Rng | None) -> tup
     p = np.exp(logits - logits.max())
     p /= p.sum()
     if top_p < 1.0:
-        order = np.argsort(-p, kind="stable")
-        inside = np.cumsum(p[order]) - p[order] < top_p
-        p[order[~inside]] = 0.0
+        p = np.where(nucleus(p, top_p), p, 0.0)
         p /= p.sum()
     return int(rng.choice(len(p), p=p)), p
+
+
+def nucleus(p: Floats, top_p: float) -> NDArray[np.bool_]:
+    """(t,) whether a string is in the smallest set of best strings whose probabilities (t,) reach `top_p`."""
+    k = 256
+    while True:
+        best = top_k(p, k)
+        inside = np.cumsum(p[best]) - p[best] < top_p
+        if not inside.all() or k >= len(p):
+            kept = np.zeros(len(p), dtype=np.bool_)
+            kept[best[inside]] = True
+            return kept
+        k *= 8
 
 
 async def _written(session: FusedSession, until: Sequence[bytes], max_tokens: int, sampler: Sampler) -> Draft:
@@ -298,7 +335,7 @@ async def answer_with(
 
 
 def _top(fused: Fused) -> tuple[tuple[bytes, float], ...]:
-    best = np.argsort(-fused.p, kind="stable")[:TOP_REPORTED]
+    best = top_k(fused.p, TOP_REPORTED)
     with np.errstate(divide="ignore"):
         logp = np.log(fused.p[best])
     return tuple((fused.texts[i], p) for i, p in zip(best.tolist(), logp.tolist(), strict=True))

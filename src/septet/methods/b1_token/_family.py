@@ -9,7 +9,7 @@ from septet.core.caps import Caps
 from septet.core.method import Method, SeatPool
 from septet.core.money import Load
 from septet.core.session import Fused, Next, View
-from septet.core.types import Query, Tokens
+from septet.core.types import Floats, Query, Tokens
 
 
 class TokenMethod(Method):
@@ -17,6 +17,21 @@ class TokenMethod(Method):
     `consults` and gives `consult`."""
 
     consults: ClassVar[bool] = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether each fused distribution covers all that may come next, and s does not change: then a text is
+        scored by the sum over its segmentations, else along the pieces that the ensemble itself prefers."""
+        return False
+
+    def mixture(self, s: Any) -> Floats | None:
+        """(n_members,) weights, where the fused distribution is the arithmetic mean of the members' own by
+        weights that do not change, so that the schedule `mixture` may draw one member a piece; else None."""
+        return None
+
+    def hidden_of(self, n_members: int) -> Sequence[int]:
+        """The members whose hidden state `fuse` or `consult` reads, as `Next.hidden`."""
+        return ()
 
     def start(self, query: Query, prompts: Sequence[Tokens | None], prepared: Any, state: Any) -> Any:
         """The request's value s, before the first token."""

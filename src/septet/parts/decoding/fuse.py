@@ -8,6 +8,7 @@ import numpy as np
 
 from septet.core.session import Next, View, Vocab
 from septet.core.types import Floats
+from septet.parts.decoding.topk import top_k
 
 
 def strings_of(view: View, k: int) -> dict[bytes, float]:
@@ -16,7 +17,11 @@ def strings_of(view: View, k: int) -> dict[bytes, float]:
     END ids count once. The sum is over all ids with these bytes, not only over those in the top k.
     """
     found: dict[bytes, float] = {}
-    for token_id, logp in zip(view.next.ids[:k].tolist(), view.next.logp[:k].tolist(), strict=True):
+    ids, logps = view.next.ids[:k], view.next.logp[:k]
+    if view.next.full:  # in the order of ids
+        ids = top_k(view.next.logp, k)
+        logps = view.next.logp[ids]
+    for token_id, logp in zip(ids.tolist(), logps.tolist(), strict=True):
         piece = view.vocab.bytes_of(token_id)
         if piece in found:
             continue

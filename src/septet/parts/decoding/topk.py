@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def log_normaliser(logits: Logits) -> float:
     return float(peak) + float(np.log(shifted.sum(dtype=np.float64)))
 
 
-def top_k(values: Logits, k: int) -> Ids:
+def top_k(values: NDArray[np.floating[Any]], k: int) -> Ids:
     """(≤ k,) the indices of the k highest of (n,) values, best first; ties → lowest index; −inf left out.
 
     Exact: the k-th highest block maximum is a bound that at least k values reach, so only blocks that

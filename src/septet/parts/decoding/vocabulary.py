@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,19 @@ class PackedVocab:
         """The vocabulary that `arrays` took apart."""
         ends = tuple(int(i) for i in arrays["end_ids"])
         return cls(arrays["packed"], arrays["offsets"], arrays["order"], ends, arrays["masked_ids"], tokenise)
+
+    @cached_property
+    def digest(self) -> str:
+        """What this vocabulary is: equal for equal bytes, END ids and masked rows, whoever holds it."""
+        found = sha256(self._bytes)
+        for part in (self._offsets.astype(np.int64), np.array(self.end_ids, np.int64), self.masked_ids):
+            found.update(np.ascontiguousarray(part).tobytes())
+        return found.hexdigest()
+
+    def spelled(self) -> tuple[list[bytes], Ids]:
+        """The bytes of every unmasked id that is not END, in byte order, and those ids; equal bytes stand
+        together, the tokenizer's own id first."""
+        return [self.bytes_of(i) for i in self._order.tolist()], self._order
 
     @property
     def masked(self) -> NDArray[np.bool_]:
@@ -190,6 +204,8 @@ class PackedVocab:
 
 class GrowingVocab:
     """The vocabulary of a model behind a server: it knows only the ids that it was shown. END is id 0."""
+
+    digest = ""
 
     def __init__(self, tokenise: Tokeniser | None = None) -> None:
         self._pieces: list[bytes] = [END]

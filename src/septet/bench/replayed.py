@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from septet.bench.bounds import bounds
 from septet.bench.curves import aiq, zero_router
-from septet.bench.featured import Featured, featured
+from septet.bench.featured import Featured, Recalled, featured
 from septet.bench.jobs import Job
 from septet.bench.judged import judged, listed
 from septet.bench.reference import CONVENTION, REFERENCE, reference_knn
@@ -25,7 +26,7 @@ from septet.core.types import Decision, Floats, Query
 from septet.engine.offline import decided, predicted, realised
 from septet.parts.routing.choose import best
 from septet.parts.routing.plan import Router
-from septet.parts.routing.records import Known
+from septet.parts.routing.records import Fitted, Known
 from septet.parts.routing.rows import Features
 
 FEW = 9
@@ -221,6 +222,9 @@ def _streams(
 ) -> tuple[Floats, Floats]:
     """Predicted quality at the first price (n, m), and who was drawn (l, n, m)."""
     order = np.random.default_rng([seed, 1]).permutation(len(on.index))
+    if isinstance(state, Fitted):
+        recalled = Recalled.of_rows(state.featurizer, on.test.questions, x)  # feedback names questions again
+        state = replace(state, featurizer=recalled)
     found = [
         stream(router, state, x, on, order, prefer, np.random.default_rng([seed, 2])) for prefer in prefers
     ]
@@ -238,8 +242,9 @@ def stream(
     members, tasks, texts = on.test.members, on.test.tasks, on.test.questions
     seconds = on.test.matrix("seconds")
     qs, drawn = np.full(on.scores.shape, np.nan), np.zeros(on.scores.shape)
+    whole = predicted(router, state, x, members) if router.steady else None
     for i in order.tolist():
-        view = predicted(router, state, x[np.array([i])], members)
+        view = predicted(router, state, x[np.array([i])], members) if whole is None else whole.of(i)
         choice = router.choose(view.q, view.c, np.array([prefer]), state, rng)
         state = state if choice.state is None else choice.state
         qs[i] = view.q[0]

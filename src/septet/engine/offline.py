@@ -27,6 +27,10 @@ class Predicted:
     q: Floats
     c: Floats
 
+    def of(self, i: int) -> Predicted:
+        """Of one query."""
+        return Predicted(self.q[i : i + 1], self.c[i : i + 1])
+
 
 def predicted(
     router: Router, state: Any, x: Features, members: Sequence[str], prices: Sequence[Price | None] = ()

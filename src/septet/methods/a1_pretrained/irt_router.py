@@ -15,6 +15,7 @@ from septet.parts.routing.adam import sigmoid
 from septet.parts.routing.bilinear import Bilinear
 from septet.parts.routing.features import FeatureKind, Featurizer
 from septet.parts.routing.irt import NeuralIrt, fit_mirt, fit_nirt
+from septet.parts.routing.neighbours import nearest
 from septet.parts.routing.records import Fitted, Known
 from septet.parts.routing.rows import Features, cosines, dense
 
@@ -136,7 +137,7 @@ class IrtRouter(PretrainedRouter):
         if not self.warm_up:
             return x
         own, k = dense(x), min(self.k, len(known))
-        nearest = np.argsort(-cosines(known, x), axis=1, kind="stable")[:, :k]
-        around = np.array([dense(known[row]).mean(axis=0) for row in nearest]).reshape(own.shape)
+        near = nearest(cosines(known, x), k)
+        around = np.array([dense(known[row]).mean(axis=0) for row in near]).reshape(own.shape)
         mixed: Floats = (1 - self.warm_up) * own + self.warm_up * around
         return mixed

@@ -14,8 +14,9 @@ from septet.core.method import Card, Choice, Rng, method, param
 from septet.core.types import Battle, Decision, Floats
 from septet.methods.a2_nonpretrained._family import NonPretrainedRouter
 from septet.parts.routing.choose import best, net_utility
-from septet.parts.routing.elo import Board, Ratings, expected, replay
+from septet.parts.routing.elo import Board, Ratings, expected, replays
 from septet.parts.routing.features import Featurizer
+from septet.parts.routing.neighbours import nearest
 from septet.parts.routing.records import Known
 from septet.parts.routing.rows import Features, cosines, joined
 
@@ -136,20 +137,13 @@ class Eagle(NonPretrainedRouter):
         if self.n and len(state.rows):
             similarity = cosines(state.rows, x)
             # equally near questions: the latest, as what was learned last is what holds now
-            nearest = np.argsort(-similarity[:, ::-1], axis=1, kind="stable")[:, : self.n]
-            nearest = len(state.rows) - 1 - nearest
-            local = np.array([self._local(state, set(row.tolist())) for row in nearest])
+            near = len(state.rows) - 1 - nearest(similarity[:, ::-1], self.n)
+            local = replays(state, overall, near, self.k)
         return self.p * overall + (1 - self.p) * local
 
     def overall(self, state: Board) -> Floats:
         """(m,) the global ratings."""
         return state.ratings.mean if self.rating == "mean" else state.ratings.last
-
-    def _local(self, state: Board, questions: set[int]) -> Floats:
-        """(m,) the global ratings after the battles of these questions once more."""
-        index = np.flatnonzero(np.isin(state.question, list(questions)))
-        battles = (x[index].tolist() for x in (state.a, state.b, state.outcome))
-        return replay(self.overall(state), zip(*battles, strict=True), self.k)
 
     def choose(self, q: Floats, c: Floats, prefer: Floats, state: Any, rng: Rng) -> Choice:
         """The largest q − prefer·c within the budget; where nothing fits it, the cheapest."""

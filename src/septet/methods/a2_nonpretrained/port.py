@@ -118,6 +118,7 @@ class Port(NonPretrainedRouter):
     features: FeatureKind = "lsa"
 
     state_type = Stream
+    steady = True
 
     @property
     def n_warm(self) -> int:

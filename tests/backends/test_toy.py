@@ -97,7 +97,7 @@ async def test_an_ability_that_it_lacks_raises_and_is_named(ability: str) -> Non
 
 
 async def test_a_session_is_as_strict_as_its_member() -> None:
-    toy = member(lacks=("full", "fork", "score"), topk_limit=3)
+    toy = member(lacks=("full", "fork", "score", "hidden"), topk_limit=3)
     session = await toy.open(FIVE)
     for call in (
         session.next(None),
@@ -123,11 +123,35 @@ async def test_without_distributions_and_scores_no_session_opens() -> None:
     await toy.aclose()
 
 
-async def test_tools_are_refused_and_matrices_too() -> None:
+async def test_tools_are_refused() -> None:
     toy = member()
     with pytest.raises(BackendError, match=r"does not offer tools \(the query has response_format\)"):
         await toy.complete(FIVE.but(extra={"response_format": {"type": "json_object"}}))
-    with pytest.raises(BackendError, match="matrices"):
+    await toy.aclose()
+
+
+async def test_equal_strings_of_two_toys_have_equal_embeddings_but_for_a_rotation_and_noise() -> None:
+    toys = [member("ada"), member("bob", tokenizer="bytes", variant=5)]
+    rows = []
+    for toy in toys:
+        with pytest.raises(BackendError, match="is not loaded yet"):
+            toy.matrix("input")
+        await toy.ready()
+        assert toy.vocab is not None
+        assert toy.matrix("input").shape == (toy.vocab.size, 24)
+        np.testing.assert_array_equal(toy.matrix("output"), toy.matrix("input"))
+        letters = [toy.vocab.ids_of(bytes([letter]))[0] for letter in range(65, 91)]
+        rows.append(toy.matrix("input")[letters])
+        await toy.aclose()
+    one, other = (r / np.linalg.norm(r, axis=1, keepdims=True) for r in rows)
+    assert np.abs(one @ one.T - other @ other.T).max() < 0.2  # angles between letters are alike
+    assert np.abs(one - other).max() > 0.3
+
+
+async def test_a_toy_that_lacks_matrices_refuses_them() -> None:
+    toy = member(lacks=("matrices",))
+    await toy.ready()
+    with pytest.raises(BackendError, match="does not offer matrices"):
         toy.matrix("input")
     await toy.aclose()
 

@@ -61,14 +61,14 @@ def write(path: Path, content: bytes) -> Path:
     return path
 
 
-def with_dummy_space(path: Path, *, template: str = "") -> Path:
-    """A one-layer SentencePiece model that wants BOS and a space before every text."""
+def with_dummy_space(path: Path, *, template: str = "", layers: int = 1) -> Path:
+    """A SentencePiece model, of one layer, that wants BOS and a space before every text."""
     spelled = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), *WORDS]
     kinds = [2, 3, 3, *[6] * 256, *[1] * (len(WORDS) - 1), 3]
     values = {
         **base(),
         "llama.embedding_length": 32,
-        "llama.block_count": 1,
+        "llama.block_count": layers,
         "llama.feed_forward_length": 32,
         "llama.attention.head_count": 2,
         "llama.attention.layer_norm_rms_epsilon": 1e-5,
@@ -81,7 +81,7 @@ def with_dummy_space(path: Path, *, template: str = "") -> Path:
         "tokenizer.ggml.eos_token_id": 2,
         **({"tokenizer.chat_template": template} if template else {}),
     }
-    return write(path, header(values, _weights(len(spelled))).replace(*_INT32_KINDS))
+    return write(path, header(values, _weights(len(spelled), layers)).replace(*_INT32_KINDS))
 
 
 # llama.cpp insists on token types being signed; the writer knows one kind of integer.
@@ -91,10 +91,11 @@ _INT32_KINDS = (
 )
 
 
-def _weights(n_vocab: int) -> dict[str, np.ndarray]:
+def _weights(n_vocab: int, layers: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     shapes = {"token_embd.weight": (n_vocab, 32), "output.weight": (n_vocab, 32), "output_norm.weight": (32,)}
-    shapes |= {f"blk.0.{name}.weight": (32, 32) for name in ("attn_q", "attn_k", "attn_v", "attn_output")}
-    shapes |= {f"blk.0.{name}.weight": (32, 32) for name in ("ffn_gate", "ffn_up", "ffn_down")}
-    shapes |= {"blk.0.attn_norm.weight": (32,), "blk.0.ffn_norm.weight": (32,)}
+    for i in range(layers):
+        parts = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+        shapes |= {f"blk.{i}.{part}.weight": (32, 32) for part in parts}
+        shapes |= {f"blk.{i}.attn_norm.weight": (32,), f"blk.{i}.ffn_norm.weight": (32,)}
     return {name: rng.normal(0.0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}

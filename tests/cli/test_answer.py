@@ -15,10 +15,10 @@ from septet.core.errors import LimitReached
 from septet.core.types import Answer, Piece, Verdict
 
 
-def terminal(writer: Writer) -> io.StringIO:
+def terminal(writer: Writer, colours: Any = "standard") -> io.StringIO:
     written = io.StringIO()
     writer.console = Console(
-        file=written, force_terminal=True, color_system="standard", highlight=False, markup=False
+        file=written, force_terminal=True, color_system=colours, highlight=False, markup=False
     )
     return written
 
@@ -40,6 +40,30 @@ def test_a_piece_of_one_member_has_no_colour_and_there_is_no_legend(capsys: pyte
     writer.piece(Piece("one", {"ada": 1.0}))
     writer.end()
     assert written.getvalue() == "one"
+
+
+def test_pieces_are_shown_in_blended_colours_and_every_second_one_is_underlined():
+    writer = Writer(("ada", "bob"), pieces=True)
+    written = terminal(writer, "truecolor")
+    writer.piece(Piece("one", {"ada": 1.0, "bob": 0.0}))
+    writer.piece(Piece("two", {"ada": 0.25, "bob": 0.75}))
+    writer.piece(Piece("three", {}))
+    writer.end()
+    # a quarter of (79, 203, 230) and three quarters of (255, 190, 80)
+    text = "\x1b[38;2;79;203;230mone\x1b[0m\x1b[4;38;2;211;193;118mtwo\x1b[0mthree"
+    ada, bob = "\x1b[38;2;79;203;230m■ ada  \x1b[0m", "\x1b[38;2;255;190;80m■ bob  \x1b[0m"
+    assert (
+        written.getvalue().replace("\x1b[39mthree\x1b[0m", "three")
+        == f"{text}blended by support: {ada}{bob}\n"
+    )
+
+
+def test_a_terminal_without_colours_gets_the_pieces_as_lines(capsys: pytest.CaptureFixture[str]):
+    writer = Writer(("ada", "bob"), pieces=True)
+    terminal(writer, None)
+    writer.piece(Piece("one\x1b", {"ada": 1.0, "bob": 0.0}))
+    writer.end()
+    assert capsys.readouterr().out == '"one␛"  ada 100%\n'
 
 
 def test_a_terminal_is_never_given_an_escape_sequence_of_the_answer():

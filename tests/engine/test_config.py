@@ -66,7 +66,7 @@ def test_a_setting_that_is_not_a_path_and_a_value_is_refused(setting: str) -> No
         ("[ensembles.x]\nmembers = ['a']\n", BadParameter, "ensembles.x.method: is required"),
         ("[ensembles.x]\nmethod = 'm'\nmembers = 'a'\n", BadParameter, "must be a list of names"),
         ("[ensembles.x]\nmethod = 'm'\nmembers = []\ncommit = 'new'\n", BadParameter, "own, canonical"),
-        ("[ensembles.x]\nmethod = 'm'\nmembers = []\nschedule = 'draft'\n", BadParameter, "schedule"),
+        ("[ensembles.x]\nmethod = 'm'\nmembers = []\nschedule = 'drafts'\n", BadParameter, "schedule"),
         ("[limits]\nsecond = 3\n", UnknownName, "did you mean 'seconds'"),
         ("[limits]\nseconds = 0\n", BadParameter, "limits.seconds: must be > 0 and ≤ 86400"),
         ("[prompts.p]\nkinds = 'chat'\n", UnknownName, "did you mean 'kind'"),

@@ -14,11 +14,12 @@ from typing import Any
 
 from septet.core.errors import ConfigError
 
-_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """GGUF value types that have a fixed size, as struct codes; 8 is a string, 9 an array."""
 
-_STRING, _ARRAY = 8, 9
-_ALIGNMENT = 32
+_STRING, ARRAY = 8, 9
+_ALIGNMENT, _ALIGNED_BY = 32, "general.alignment"
+_TOKENIZER, _TEMPLATE = "tokenizer.", "tokenizer.chat_template"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,14 @@ class Header:
 
     `values` holds the scalars and strings of the metadata; of an array it holds only the length (lists of
     262 144 tokens are walked over, not kept). `digest` is the SHA-256 of the whole header, so of the
-    vocabulary too, and of nothing that would need the weights to be read.
+    vocabulary too, and of nothing that would need the weights to be read. `tokenizer` is one of the values
+    that describe the tokenizer, alike in all files that were made of one tokenizer by one program.
     """
 
     path: str
     values: Mapping[str, Any]
     digest: str
+    tokenizer: str = ""
 
     @property
     def name(self) -> str:
@@ -42,12 +45,32 @@ class Header:
     @property
     def template(self) -> str:
         """The chat template in Jinja, "" where the file has none."""
-        return str(self.values.get("tokenizer.chat_template", ""))
+        return str(self.values.get(_TEMPLATE, ""))
 
     @property
     def context(self) -> int:
         """Tokens of prompt and answer together that the model was made for; 0: unknown."""
-        return int(self.values.get(f"{self.values.get('general.architecture')}.context_length", 0))
+        return int(self.values.get(f"{self.architecture}.context_length", 0))
+
+    @property
+    def architecture(self) -> str:
+        """What the file calls the kind of model, which is also how the names of its values begin."""
+        return str(self.values.get("general.architecture", ""))
+
+    @property
+    def alignment(self) -> int:
+        """Every tensor begins at a multiple of so many bytes."""
+        return int(self.values.get(_ALIGNED_BY, _ALIGNMENT))
+
+    @property
+    def layer_count(self) -> str:
+        """The name of the value that says how many layers there are."""
+        return f"{self.architecture}.block_count"
+
+    @property
+    def layers(self) -> int:
+        """How many layers the model has; 0: unknown."""
+        return int(self.values.get(self.layer_count, 0))
 
     @property
     def vocabulary(self) -> int:
@@ -94,12 +117,15 @@ class _Reader:
         if version not in (2, 3):
             raise ConfigError(f"{self.path} has GGUF version {version}; versions 2 and 3 can be read")
         n_tensors, n_values = self.scalar("Q"), self.scalar("Q")
-        values = {}
+        values, described = {}, {}
         for _ in range(n_values):
-            key = self.string().decode()
+            key, start = self.string().decode(), self.at
             values[key] = self.value(self.scalar("I"))
-        self.check_tensors(n_tensors, int(values.get("general.alignment", _ALIGNMENT)))
-        return Header(self.path, values, hashlib.sha256(self.data[: self.at]).hexdigest())
+            if key.startswith(_TOKENIZER) and key != _TEMPLATE:
+                described[key] = hashlib.sha256(self.data[start : self.at]).hexdigest()
+        tokenizer = hashlib.sha256(repr(sorted(described.items())).encode()).hexdigest() if described else ""
+        self.check_tensors(n_tensors, int(values.get(_ALIGNED_BY, _ALIGNMENT)))
+        return Header(self.path, values, hashlib.sha256(self.data[: self.at]).hexdigest(), tokenizer)
 
     def check_tensors(self, n_tensors: int, alignment: int) -> None:
         """A copy that was interrupted still has a whole header: the last tensor must start inside the file."""
@@ -131,8 +157,8 @@ class _Reader:
         if kind == _STRING:
             # A value that is not UTF-8 (a licence text in another encoding) is no reason to refuse a model.
             return self.string().decode(errors="replace")
-        if kind != _ARRAY:
-            return self.scalar(_SCALARS[kind])
+        if kind != ARRAY:
+            return self.scalar(SCALARS[kind])
         inner, length = self.scalar("I"), self.scalar("Q")
         self.skip(inner, length)
         return length
@@ -144,8 +170,8 @@ class _Reader:
             for _ in range(length):
                 at += 8 + unpack(data, at)[0]
             self.at = at
-        elif kind == _ARRAY:
+        elif kind == ARRAY:
             for _ in range(length):
-                self.value(_ARRAY)
+                self.value(ARRAY)
         else:
-            self.at += length * struct.calcsize("<" + _SCALARS[kind])
+            self.at += length * struct.calcsize("<" + SCALARS[kind])

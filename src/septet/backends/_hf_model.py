@@ -13,6 +13,7 @@ from typing import Any
 from septet.backends._chat import ChatTemplate
 from septet.backends._hf_source import Source
 from septet.backends._hf_vocabulary import after_special, inside, opening, pieces_of
+from septet.backends._readings import json_reading
 from septet.core.backend import need
 from septet.core.errors import BackendError, ConfigError, MissingExtra
 from septet.parts.decoding.vocabulary import PackedVocab
@@ -169,13 +170,15 @@ class Tokenizer:
     def vocabulary(self, size: int, end_ids: Sequence[int]) -> PackedVocab:
         """Every id as exact bytes, for a model with `size` rows of logits."""
         pieces = pieces_of(self.described, size)
-        return PackedVocab.of(
+        vocab = PackedVocab.of(
             pieces.of,
             end_ids=end_ids,
             masked_ids=pieces.hidden,
             normal=pieces.normal,
             tokenise=lambda text: _read(self.inside, text.decode()),
         )
+        vocab.reading = json_reading(inside(self.described, self._source.pre))
+        return vocab
 
     def end_ids(self, model: Any, template: ChatTemplate | None) -> tuple[int, ...]:
         """The END class: what the configurations of model, generation and tokenizer name, and what the

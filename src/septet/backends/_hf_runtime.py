@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from septet.backends._chat import ChatTemplate
 from septet.backends._hf_model import Tokenizer, libraries
@@ -77,9 +78,10 @@ class HfRuntime:
             raise ConfigError(f'{self._source.name} has no chat template; give the member prompt = "qa"')
         return self._tokenizer.chat_ids(self._template.runs(query.messages))
 
-    def matrix(self, side: Literal["input", "output"]) -> Floats:
-        """(V, d) the embeddings of the tokens as they go in, or as they come out."""
-        found: Floats = self._matrices[side].detach().cpu().double().numpy()
+    def matrix(self, side: Literal["input", "output"]) -> NDArray[np.float32]:
+        """(V, d) the embeddings of the tokens as they go in, or as they come out; float32 weights on the CPU are
+        not copied."""
+        found: NDArray[np.float32] = self._matrices[side].detach().cpu().float().numpy()
         return found
 
     # --- sequences ---------------------------------------------------------------------------------
@@ -152,6 +154,9 @@ class HfRuntime:
         cache = self._new_cache()
         cache.layers = [copy.copy(layer) for layer in source.cache.layers]
         return self._add(_Sequence(cache, source.length, source.hidden))
+
+    def show_hidden(self, seq: int) -> None:
+        """Every forward keeps it."""
 
     def hidden(self, seq: int) -> Floats:
         """(d,) what went into the output matrix after the last fed token."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,22 @@ class Source:
     layers: int
     pre: str = ""
 
+    @property
+    def tokenizer(self) -> str:
+        """ "kind:hash" of the tokenizer's description, "" where the folder has none (tokenizer.json)."""
+        if self.gguf:
+            found = read_header(self.folder / self.gguf).tokenizer
+            return f"gguf:{found}" if found else ""
+        file = self.folder / "tokenizer.json"
+        if not file.is_file():
+            return ""
+        facts = file.stat()
+        return f"json:{_described(file, facts.st_size, facts.st_mtime_ns)}"
+
 
 def gguf_source(file: Path) -> Source:
     """What a GGUF file says about itself."""
     header = read_header(file)
-    architecture = header.values.get("general.architecture")
     return Source(
         name=header.name,
         folder=file.parent,
@@ -42,7 +55,7 @@ def gguf_source(file: Path) -> Source:
         template=bool(header.template),
         context=header.context,
         vocabulary=header.vocabulary,
-        layers=int(header.values.get(f"{architecture}.block_count", 0)),
+        layers=header.layers,
         pre=str(header.values.get("tokenizer.ggml.pre", "")),
     )
 
@@ -65,6 +78,18 @@ def folder_source(model: str, place: Place) -> Source:
         vocabulary=int(facts.get("vocab_size", 0)),
         layers=int(facts.get("num_hidden_layers") or facts.get("n_layer") or 0),
     )
+
+
+_SPELLING = ("normalizer", "pre_tokenizer", "decoder", "model", "added_tokens")
+"""Of a tokenizer.json: what decides which text becomes which ids; the rest is BOS, padding and limits."""
+
+
+@lru_cache(maxsize=32)
+def _described(file: Path, size: int, changed: int) -> str:
+    """A hash of a tokenizer's description, equal for equal contents however they are laid out."""
+    description = _json(file)
+    spelling = json.dumps([description.get(part) for part in _SPELLING], sort_keys=True)
+    return sha256(spelling.encode()).hexdigest()
 
 
 def _in_the_cache(name: str, place: Place) -> Path:

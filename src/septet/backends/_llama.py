@@ -13,6 +13,7 @@ from septet.backends._gguf import Header
 from septet.backends._llama_chat import chat_template
 from septet.core.backend import need
 from septet.core.errors import BackendError
+from septet.core.session import Ids
 from septet.parts.decoding.vocabulary import PackedVocab
 
 _UNKNOWN, _UNUSED, _CONTROL, _USER_DEFINED, _BYTE = 1, 2, 8, 16, 32
@@ -92,6 +93,7 @@ class Model:
             self.free()
             raise BackendError(f"{header.path} has a recurrent state, which cannot be cut back to a position")
         self._vocab = c.llama_model_get_vocab(self.pointer)
+        self._spelling = ctypes.create_string_buffer(512)
         self.n_tokens = int(c.llama_vocab_n_tokens(self._vocab))
         self.bos = int(c.llama_vocab_bos(self._vocab)) if c.llama_vocab_get_add_bos(self._vocab) else None
 
@@ -124,23 +126,24 @@ class Model:
 
     def piece(self, token: int, *, special: bool) -> bytes:
         """The exact bytes of a token; `special` spells control tokens too."""
-        room = 512
         while True:
-            buffer = ctypes.create_string_buffer(room)
-            n = self.c.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
+            # One buffer for all tokens: a new one for each takes twice as long as reading it.
+            n = self.c.llama_token_to_piece(
+                self._vocab, token, self._spelling, len(self._spelling), 0, special
+            )
             if n >= 0:
-                return buffer.raw[:n]
-            room = -n
+                return bytes(self._spelling.raw[:n])
+            self._spelling = ctypes.create_string_buffer(-n)
 
-    def special_tokens(self, attributes: Attributes) -> dict[str, int]:
-        """The control tokens by their spelling: what a chat template may write and a user may not."""
-        control = map(int, np.flatnonzero(attributes & (_CONTROL | _UNKNOWN)))
-        return {self.text(i): i for i in control if self.text(i)}
+    def special_ids(self, attributes: Attributes) -> Ids:
+        """(n,) the control tokens: what a chat template may write and a user may not."""
+        return np.flatnonzero(attributes & (_CONTROL | _UNKNOWN)).astype(np.int32)
 
-    def template(self, specials: dict[str, int]) -> ChatTemplate | None:
-        """The file's chat template."""
+    def template(self, special_ids: Ids) -> ChatTemplate | None:
+        """The file's chat template; the control tokens are known to it by their spelling."""
         if not self.header.template:
             return None
+        specials = {text: i for i in special_ids.tolist() if (text := self.text(i))}
         bos, eos = self.c.llama_vocab_bos(self._vocab), self.c.llama_vocab_eos(self._vocab)
         return chat_template(self.header.template, specials, self.text(bos), self.text(eos), self.header.name)
 

@@ -17,8 +17,10 @@ from septet.backends._chat import ChatTemplate
 from septet.backends._llama import Model
 from septet.parts.decoding.vocabulary import PackedVocab
 
-_FORMAT = "1"
+_FORMAT = "2"
 """Changes whenever the arrays, or what they are made from, change their meaning."""
+
+_SPECIAL = "special_ids"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -32,19 +34,20 @@ def vocabulary_of(model: Model, folder: Path) -> tuple[PackedVocab, ChatTemplate
     key = hashlib.sha256(f"{_FORMAT} {model.c.__version__} {model.header.digest}".encode()).hexdigest()
     file = folder / "vocabularies" / f"{key[:32]}.npz"
     arrays = _stored(file)
-    attributes = model.attributes() if arrays is None else arrays["attributes"]
-    template = model.template(model.special_tokens(attributes))
     if arrays is not None:
-        return PackedVocab.of_arrays(arrays, model.tokenise), template
+        return PackedVocab.of_arrays(arrays, model.tokenise), model.template(arrays[_SPECIAL])
+    attributes = model.attributes()
+    special_ids = model.special_ids(attributes)
+    template = model.template(special_ids)
     vocab = model.vocabulary(attributes, model.end_ids(template))
-    _store(file, {**vocab.arrays(), "attributes": attributes})
+    _store(file, {**vocab.arrays(), _SPECIAL: special_ids})
     return vocab, template
 
 
 def _stored(file: Path) -> Arrays | None:
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files} if "attributes" in stored.files else None
+            return {name: stored[name] for name in stored.files} if _SPECIAL in stored.files else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

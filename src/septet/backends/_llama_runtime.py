@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -66,6 +66,10 @@ class LlamaRuntime:
         self._batch = self._c.llama_batch_init(CHUNK, 0, 1)
         self._free, self._sequences = list(range(sequences)), sequences
         self._length: dict[int, int] = {}  # tokens in each open sequence
+        self._width = int(self._c.llama_model_n_embd(model.pointer))
+        self._shown: set[int] = set()  # the sequences whose hidden state is wanted
+        self._hidden: dict[int, Floats] = {}  # (d,) after the last fed token of some of them
+        self._embeds = False
 
     # --- prompts -----------------------------------------------------------------------------------
 
@@ -118,11 +122,15 @@ class LlamaRuntime:
         length, n_vocab = self._length[seq], self.vocab.size
         n_rows = {"none": 0, "last": min(1, len(ids)), "all": len(ids)}[rows]
         logits = np.empty((n_rows, n_vocab), dtype=np.float32)
-        for start in range(0, len(ids), CHUNK):
-            part = ids[start : start + CHUNK]
-            read = rows == "all" or (rows == "last" and start + CHUNK >= len(ids))
+        # To tell a hidden state, llama.cpp makes the logits of all tokens of a call, so the last one goes alone.
+        hidden = rows == "last" and seq in self._shown
+        self._hidden.pop(seq, None)
+        for start, end in _parts(len(ids), alone=hidden):
+            part = ids[start:end]
+            read = rows == "all" or (rows == "last" and end == len(ids))
             n_read = 0 if not read else len(part) if rows == "all" else 1
             try:
+                self._embed(hidden and read)
                 self._decode(seq, length + start, part, n_read)
             except BackendError:
                 self.cut(seq, length)
@@ -132,7 +140,16 @@ class LlamaRuntime:
                 at = start if rows == "all" else 0
                 source = self._c.llama_get_logits(self._pointer)
                 logits[at : at + n_read] = np.ctypeslib.as_array(source, shape=(n_read, n_vocab))
+        if hidden and ids:
+            state = self._c.llama_get_embeddings_ith(self._pointer, -1)
+            self._hidden[seq] = np.ctypeslib.as_array(state, shape=(self._width,)).astype(np.float64)
         return logits
+
+    def _embed(self, wanted: bool) -> None:
+        """Whether the next call keeps the hidden state; told only when it changes."""
+        if wanted != self._embeds:
+            self._c.llama_set_embeddings(self._pointer, wanted)
+            self._embeds = wanted
 
     def _decode(self, seq: int, position: int, ids: Sequence[int], n_read: int) -> None:
         """One forward; logits are made for the last `n_read` tokens."""
@@ -166,15 +183,25 @@ class LlamaRuntime:
         copy = self.open()
         self._c.llama_memory_seq_cp(self._memory, seq, copy, -1, -1)
         self._length[copy] = self._length[seq]
+        if seq in self._shown:
+            self._shown.add(copy)
+        if seq in self._hidden:
+            self._hidden[copy] = self._hidden[seq]
         return copy
 
-    def hidden(self, seq: int) -> Floats:
-        """Not offered by this backend."""
-        raise BackendError("llamacpp does not offer hidden states")
+    def show_hidden(self, seq: int) -> None:
+        """Its feeds with rows "last" keep the state after their last token, which costs such a call nothing."""
+        self._shown.add(seq)
+
+    def hidden(self, seq: int) -> Floats | None:
+        """(d,) what went into the output matrix after the last fed token, None where that was not kept."""
+        return self._hidden.get(seq)
 
     def close(self, seq: int) -> None:
         """Gives a sequence back."""
         del self._length[seq]
+        self._shown.discard(seq)
+        self._hidden.pop(seq, None)
         self._c.llama_memory_seq_rm(self._memory, seq, -1, -1)
         heapq.heappush(self._free, seq)
 
@@ -183,3 +210,12 @@ class LlamaRuntime:
         self._c.llama_batch_free(self._batch)
         self._c.llama_free(self._pointer)
         self._model.free()
+
+
+def _parts(n: int, *, alone: bool) -> Iterator[tuple[int, int]]:
+    """Where the parts of n tokens begin and end, `CHUNK` at most; `alone`: the last token is a part of its own."""
+    most = n - 1 if alone else n
+    for start in range(0, most, CHUNK):
+        yield start, min(start + CHUNK, most)
+    if alone and n:
+        yield most, n

@@ -63,6 +63,11 @@ class LocalEndpoint(ABC):
         self._closed = False
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="septet-model")
 
+    @property
+    def vocabulary(self) -> str:
+        """What names its tokenizer without loading it; "" where nothing does."""
+        return ""
+
     @abstractmethod
     def load(self) -> Runtime:
         """Loads the model; called once, on the worker, at the first request."""

@@ -99,6 +99,10 @@ class RemoteSession:
         texts = [self._committed + b"".join(pieces[:i]) for i in range(len(pieces) + 1)]
         return [await self._after(text, k, b"") for text in texts]
 
+    async def after(self, paths: Sequence[Sequence[int]]) -> list[Next]:
+        """A server tells no full distribution."""
+        raise self._lacks("full distributions")
+
     async def write(self, until: Sequence[bytes], max_tokens: int, sampler: Sampler) -> Draft:
         """The member's own continuation, in one call."""
         return await self._metered(self._remote.write(self._committed, until, max_tokens, sampler))

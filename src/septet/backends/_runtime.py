@@ -43,8 +43,12 @@ class Runtime(Protocol):
     def fork(self, seq: int) -> int:
         """A copy of a sequence that shares its past."""
 
-    def hidden(self, seq: int) -> Floats:
-        """The last hidden state, (d,), after the last fed token; only where the caps offer it."""
+    def show_hidden(self, seq: int) -> None:
+        """From now on the hidden state after the last token of a feed with rows "last" is wanted."""
+
+    def hidden(self, seq: int) -> Floats | None:
+        """The last hidden state, (d,), after the last fed token, that is, what goes into the output matrix; None
+        where it was not kept. Only where the caps offer it."""
 
     def close(self, seq: int) -> None:
         """Gives a sequence back."""

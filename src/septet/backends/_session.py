@@ -87,6 +87,11 @@ class LocalSession:
         self._check_k(k)
         return await self._call(lambda: self._strand.look(pieces, k, self.commit_rule))
 
+    async def after(self, paths: Sequence[Sequence[int]]) -> list[Next]:
+        """The full distributions after exactly these ids of an answer; nothing is committed."""
+        self._need("full")
+        return await self._call(lambda: self._strand.after(paths))
+
     async def write(self, until: Sequence[bytes], max_tokens: int, sampler: Sampler) -> Draft:
         """The member's own continuation, written on the sequence and then cut off it again."""
         self._need("text")

@@ -25,6 +25,9 @@ from septet.parts.decoding.vocabulary import PackedVocab, Unspellable
 PROMPT_CHUNK = 512
 """Prompt tokens per hop to the worker: others get their turn between. Equal chunks give equal logits."""
 
+KEPT_ROWS = 16
+"""Distributions of looked-at or written tokens that are kept in case the same tokens follow: 1 MB each at 262,144."""
+
 SCORED_CHUNK = 64
 """Tokens per hop where every row is read: 64 rows of 262,144 entries are 67 MB."""
 
@@ -53,16 +56,23 @@ class Strand:
     """A prompt and the answer after it, as tokens in one sequence of the KV cache.
 
     `ids` are the answer's tokens, `byte_end` where each ends in `text`, the committed bytes; the first
-    `fed` of them are in the cache, which holds `_cached` answer tokens: what is more than `fed` was rolled
-    back, and is cut off before the next forward. Invariant: the bytes of `ids` are `text`. `row` is the
-    distribution after the last token, None while tokens wait to be fed with the next forward.
+    `fed` of them are in the cache. Invariant: the bytes of `ids` are `text`. `row` is the distribution after
+    the last token, None while tokens wait to be fed with the next forward.
+
+    The cache holds the answer tokens `_held`. Those beyond `fed` were taken back, after a look at a draft for
+    instance: if they are what follows after all, they need no second forward; else they are cut off before
+    the next one. `_rows` are some of the distributions after so many held tokens.
     """
 
     def __init__(self, runtime: Runtime, name: str, *, reported: bool = True) -> None:
         self.runtime, self.name, self.meter = runtime, name, Meter()
         self.reported = reported  # False: like a server, it tells nothing beyond the top k
         self.seq: int | None = None
-        self.n_prompt = self.fed = self._cached = self._prompt_end = 0
+        self.n_prompt = self.fed = self._prompt_end = 0
+        self._held: list[int] = []
+        self._rows: dict[int, Row] = {}
+        self._keeping = False
+        self._hidden_at = -1  # the runtime's hidden state is that after so many answer tokens; −1: of others
         self.ids: list[int] = []
         self.byte_end: list[int] = []
         self.text = b""
@@ -97,6 +107,7 @@ class Strand:
         with self._clock():
             logits = self._feed(ids, "last" if last else "none")
             self.row = self._read(logits[-1]) if last else None
+        self._hidden_at = 0 if last else -1
         self._prompted(ids)
 
     def scored_prompt(self, ids: Sequence[int], following: int | None) -> list[float]:
@@ -110,6 +121,7 @@ class Strand:
             pairs = zip(logits, targets, strict=False)
             logp = [float(row[target]) - log_normaliser(row) for row, target in pairs]
             self.row = self._read(logits[-1]) if following is None else None
+        self._hidden_at = 0 if following is None else -1
         self._prompted(ids)
         return logp
 
@@ -123,19 +135,52 @@ class Strand:
     def head(self) -> Row:
         """The distribution after everything committed; waiting tokens are fed now."""
         if self.row is None:
-            with self._clock():
-                self.row = self._read(self._flush("last")[-1])
+            self._reuse()
+            whole = self.fed == len(self.ids)
+            self.row = self._rows.get(self.fed) if whole else None
+            if self.row is None:
+                if whole:  # it is in the cache, but its distribution was let go
+                    self._cut(len(self.ids) - 1)
+                with self._clock():
+                    self.row = self._read(self._flush("last")[-1])
+        if self._keeping:
+            self._keep(len(self.ids), self.row)
         return self.row
+
+    def _keep(self, n: int, row: Row) -> None:
+        self._rows.pop(n, None)
+        self._rows[n] = row
+        if len(self._rows) > KEPT_ROWS:
+            del self._rows[next(iter(self._rows))]
+
+    def _reuse(self, *, with_rows: bool = False) -> None:
+        """Counts as fed what the cache still holds of the waiting tokens; `with_rows`: only while the
+        distributions after them are known too."""
+        most = min(len(self.ids), len(self._held))
+        while self.fed < most and self._held[self.fed] == self.ids[self.fed]:
+            if with_rows and self.fed + 1 not in self._rows:
+                return
+            self.fed += 1
 
     def next(self, k: int | None, agreeing: bytes = b"", hidden: bool = False) -> Next:
         """What `Session.next` gives."""
+        if hidden:
+            self.runtime.show_hidden(self._open)
         following = self._next_of(self.head(), len(self.text), k, agreeing)
         return replace(following, hidden=self.hidden()) if hidden else following
 
     def hidden(self) -> Floats:
-        """(d,) at the last committed position, which is fed anew, since others may have been fed after it."""
+        """(d,) at the last committed position, which is fed anew where others were fed after it, or where
+        the model did not keep it."""
+        self.runtime.show_hidden(self._open)
+        self.head()
+        found = self.runtime.hidden(self._open) if self._hidden_at == len(self.ids) else None
+        return self._hidden_again() if found is None else found
+
+    def _hidden_again(self) -> Floats:
         if self.ids:
             self._cut(len(self.ids) - 1)
+            self._trim()  # so that it is not found in the cache
             self.row = None
             self.head()
         else:
@@ -143,7 +188,11 @@ class Strand:
             self._cached = 0
             with self._clock():
                 self.row = self._read(self._feed([self._prompt_end], "last")[-1])
-        return self.runtime.hidden(self._open)
+            self._hidden_at = 0
+        found = self.runtime.hidden(self._open)
+        if found is None:
+            raise BackendError(f"{self.name}: the model gave no hidden state after its last token")
+        return found
 
     def _next_of(self, row: Row, at: int, k: int | None, agreeing: bytes = b"") -> Next:
         with self._clock():
@@ -186,8 +235,14 @@ class Strand:
         if token_id is not None and piece != END:
             self._apply(exactly(self.vocab, self.ids, piece, token_id), piece)
             return
-        best = None if self.row is None else self.row.best()
-        self._apply(self._rule(rule, piece, best), piece)
+        row = self._known()
+        self._apply(self._rule(rule, piece, None if row is None else row.best()), piece)
+
+    def _known(self) -> Row | None:
+        """The distribution after everything committed, if it needs no forward."""
+        if self.row is None and self._held[self.fed : len(self.ids)] == self.ids[self.fed :]:
+            return self._rows.get(len(self.ids))
+        return self.row
 
     def append(self, token_id: int) -> bytes:
         """Commits one of the member's own tokens; gives its bytes."""
@@ -222,7 +277,9 @@ class Strand:
     # --- trying without committing -----------------------------------------------------------------
 
     def mark(self) -> Mark:
-        """The present place, with everything fed, so that coming back costs no forward."""
+        """The present place, with everything fed, so that coming back costs no forward. What is read until
+        then is kept, as far as it goes."""
+        self._keeping = True
         return Mark(tuple(self.ids), tuple(self.byte_end), self.text, self.head())
 
     def restore(self, mark: Mark) -> None:
@@ -236,13 +293,15 @@ class Strand:
         self._count(len(self.ids), len(mark.ids))
         self.ids, self.byte_end = list(mark.ids), list(mark.byte_end)
         self.text, self.row = mark.text, mark.row
+        self._keeping = False
 
     def look(self, pieces: Sequence[bytes], k: int | None, rule: Rule) -> list[Next]:
         """Distributions now and after each successive push, as pushing one by one would give them.
 
         The pieces are appended and fed together, each as the token that the member would most likely use;
         where its own ranking then says otherwise (or a piece rolls tokens back), the rest is fed again from
-        there. So it is one forward wherever each piece is one token of this member.
+        there. So it is one forward wherever each piece is one token of this member, and none where this
+        member has just written or looked at them.
         """
         here = Mark(tuple(self.ids), tuple(self.byte_end), self.text, self.row)
         try:
@@ -259,18 +318,21 @@ class Strand:
 
     def _try(self, pieces: Sequence[bytes], rule: Rule) -> tuple[list[Row], list[int]]:
         """Commits as many of the pieces as one forward can: the rows now and after each, and their places."""
+        if self.fed == len(self.ids):
+            self.head()
         now, n_ids, at = self.row, len(self.ids), len(self.text)
         guesses = self._guess(pieces, rule)
+        self._reuse(with_rows=True)
         base = self.fed
         with self._clock():
             logits = self._flush("all") if len(self.ids) > base else None
-        rows, places = [now if now is not None else self._at(logits, n_ids - base)], [at]
+        rows, places = [now if now is not None else self._at(logits, base, n_ids)], [at]
         for number, guess in enumerate(guesses):
             known = number == 0 and now is not None
             if not known and not self._holds(guess, rows[-1], rule):
                 self._back_to(guess, rows[-1])
                 return rows, places
-            rows.append(self._at(logits, guess.step.keep + len(guess.step.append) - base))
+            rows.append(self._at(logits, base, guess.step.keep + len(guess.step.append)))
             places.append(guess.n_bytes + len(guess.piece))
         self.row = rows[-1]
         return rows, places
@@ -294,12 +356,16 @@ class Strand:
             self._apply(step, piece)
         return guesses
 
-    def _at(self, logits: Logits | None, count: int) -> Row:
-        """The row after the first `count` tokens of those just fed."""
+    def _at(self, logits: Logits | None, base: int, n: int) -> Row:
+        """The row after the first n answer tokens, of which those beyond `base` were just fed; kept for later."""
+        if n <= base:
+            return self._rows[n]
         if logits is None:
             raise BackendError(f"{self.name}: a distribution was asked for where nothing was fed")
         with self._clock():
-            return self._read(logits[count - 1].copy())
+            row = self._read(logits[n - base - 1].copy())
+        self._keep(n, row)
+        return row
 
     def _holds(self, guess: _Guess, row: Row, rule: Rule) -> bool:
         """Whether the rule, knowing the member's own ranking, would have committed the same."""
@@ -313,6 +379,54 @@ class Strand:
         self._count(len(self.ids), guess.n_ids)
         del self.ids[guess.n_ids :], self.byte_end[guess.n_ids :]
         self.text, self.row = self.text[: guess.n_bytes], row
+
+    def after(self, paths: Sequence[Sequence[int]]) -> list[Next]:
+        """The full distribution after the prompt and exactly these ids, for each path; nothing is committed.
+
+        A path that begins another one is read off the same forward. The others go from the one that shares
+        most with what the cache holds to the one that shares least, so that nothing is fed twice.
+        """
+        here = Mark(tuple(self.ids), tuple(self.byte_end), self.text, self.row)
+        wanted = sorted({tuple(path) for path in paths}, reverse=True)
+        found = {here.ids: self._next_of(here.row, len(here.text), None)} if here.row is not None else {}
+        wanted = [path for path in wanted if path not in found]
+        chains = [p for i, p in enumerate(wanted) if not i or wanted[i - 1][: len(p)] != p]
+        chains.sort(key=lambda chain: -_same(chain, self._held))
+        try:
+            for chain in chains:
+                found |= self._along([p for p in wanted if p not in found and chain[: len(p)] == p])
+        finally:
+            self.ids, self.byte_end = list(here.ids), list(here.byte_end)
+            self.text, self.row = here.text, here.row
+            self.fed = min(_same(self._held, self.ids), len(self.ids))
+        return [found[tuple(path)] for path in paths]
+
+    def _along(self, chain: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Next]:
+        """The distributions after paths of which each begins the one before it."""
+        if not chain:
+            return {}
+        longest, shortest = chain[0], len(chain[-1])
+        if not shortest:
+            return {**self._along(chain[:-1]), (): self._at_start()}
+        self.row, self.ids = None, list(longest[: shortest - 1])
+        self.fed = _same(self.ids, self._held)
+        self._make_room(len(longest) - shortest + 1)
+        with self._clock():
+            if len(self.ids) > self.fed:
+                self._flush("none")
+            self.ids = list(longest)
+            logits = self._flush("all")
+            rows = {p: self._read(logits[len(p) - shortest].copy()) for p in chain}
+        return {p: self._next_of(row, len(self.vocab.join(p)), None) for p, row in rows.items()}
+
+    def _at_start(self) -> Next:
+        """The distribution after the prompt, whose last token is fed anew."""
+        self.ids, self.fed = [], 0
+        self.runtime.cut(self._open, self.n_prompt - 1)
+        self._cached = 0
+        with self._clock():
+            row = self._read(self._feed([self._prompt_end], "last")[-1])
+        return self._next_of(row, 0, None)
 
     def score(self, span: bytes) -> Tokens:
         """The tokens of a span after the committed text, as the tokenizer reads it on its own."""
@@ -338,7 +452,7 @@ class Strand:
         """Becomes a copy of another strand, which shares its cache; usage counts from here on."""
         other._trim()
         self.seq = self.runtime.fork(other._open)
-        self._cached = other._cached
+        self._held, self._hidden_at = list(other._held), other._hidden_at
         self.n_prompt, self.fed, self.text, self.row = other.n_prompt, other.fed, other.text, other.row
         self.ids, self.byte_end = list(other.ids), list(other.byte_end)
         self._prompt_end = other._prompt_end
@@ -376,12 +490,14 @@ class Strand:
             part = waiting[start : start + step]
             final = start + step >= len(waiting)
             parts.append(self._feed(part, rows if final or rows == "all" else "none"))
+            self._held[self.fed :] = part
             self.fed += len(part)
-            self._cached = self.fed
+        self._hidden_at = -1 if rows == "none" else self.fed
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _feed(self, ids: Sequence[int], rows: str) -> Logits:
         self._trim()
+        self._hidden_at = -1
         logits = self.runtime.feed(self._open, ids, rows)
         self.meter.forwards += 1
         self.meter.usage += Usage(fed_tokens=len(ids))
@@ -392,13 +508,30 @@ class Strand:
         self.fed = min(self.fed, keep)
 
     def _trim(self) -> None:
-        """Cuts off the cache what was rolled back."""
+        """Cuts off the cache what was taken back."""
         if self._cached > self.fed:
             self.runtime.cut(self._open, self.n_prompt + self.fed)
             self._cached = self.fed
 
+    @property
+    def _cached(self) -> int:
+        """How many answer tokens the cache holds; to set it says that the others were cut off."""
+        return len(self._held)
+
+    @_cached.setter
+    def _cached(self, n: int) -> None:
+        del self._held[n:]
+        self._rows = {count: row for count, row in self._rows.items() if count <= n}
+
     def _read(self, logits: Logits) -> Row:
-        return read_row(logits, end_ids=self.vocab.end_ids, masked_ids=self.vocab.masked_ids)
+        """A distribution from logits, or an error where they are none: not numbers, or no token is possible."""
+        try:
+            row = read_row(logits, end_ids=self.vocab.end_ids, masked_ids=self.vocab.masked_ids)
+        except BackendError as error:
+            raise BackendError(f"{self.name}: {error}") from None
+        if row.normaliser == float("-inf"):
+            raise BackendError(f"{self.name}: the model gives no token any probability")
+        return row
 
     @contextmanager
     def _clock(self) -> Iterator[None]:
@@ -408,3 +541,13 @@ class Strand:
             yield
         finally:
             self.meter.forward_seconds += perf_counter() - began
+
+
+def _same(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids two sequences begin with in common."""
+    n = 0
+    for here, there in zip(one, other, strict=False):
+        if here != there:
+            break
+        n += 1
+    return n

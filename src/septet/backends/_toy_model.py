@@ -15,6 +15,7 @@ from typing import Literal
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from septet.backends._runtime import Logits
 from septet.core.types import Floats, Query
@@ -142,6 +143,9 @@ class ToyRuntime:
         self._sequences[copy] = list(self._sequences[seq])
         return copy
 
+    def show_hidden(self, seq: int) -> None:
+        """It can always be told."""
+
     def hidden(self, seq: int) -> Floats:
         """(4,) some numbers that depend on the whole sequence."""
         return np.random.default_rng(self._sequences[seq]).random(4)
@@ -213,6 +217,15 @@ def vocabulary(spelling: Spelling) -> PackedVocab:
     return PackedVocab.of(
         pieces, end_ids=ENDS, masked_ids=masked, normal=normal, tokenise=lambda text: longest_first(text, ids)
     )
+
+
+def embeddings(vocab: PackedVocab, seed: int) -> NDArray[np.float32]:
+    """(V, 24) a direction for each string, whoever holds it, with a tenth of noise and a rotation of the seed's own."""
+    rng = np.random.default_rng([seed, 24])
+    rows = [np.random.default_rng(crc32(vocab.bytes_of(i))).standard_normal(24) for i in range(vocab.size)]
+    rotation, _ = np.linalg.qr(rng.standard_normal((24, 24)))
+    noisy = np.array(rows) + 0.1 * rng.standard_normal((vocab.size, 24))
+    return (noisy @ rotation).astype(np.float32)  # type: ignore[no-any-return]
 
 
 def longest_first(text: bytes, ids: Mapping[bytes, int]) -> list[int]:

@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from septet.core.backend import MemberSpec
 from septet.core.errors import BackendError, ConfigError
 from septet.core.types import Floats, Metered, Query, Run
@@ -35,7 +38,7 @@ class Unable(ABC):
         """Not offered by a text model."""
         raise self._lacks("run")
 
-    def matrix(self, side: Literal["input", "output"]) -> Floats:
+    def matrix(self, side: Literal["input", "output"]) -> NDArray[np.float32]:
         """Not offered, unless a backend says so."""
         raise self._lacks("matrices")
 

@@ -4,7 +4,7 @@ fit trained."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -13,14 +13,13 @@ import numpy as np
 
 from septet.backends._encoder_model import EncoderModel
 from septet.backends._encoder_source import EncoderSource, fitted_of, source_of
-from septet.backends._unable import Unable
+from septet.backends._silent import Silent
 from septet.core.backend import Backend, BackendCard, MemberSpec, Place, backend
 from septet.core.caps import Caps
 from septet.core.errors import BackendError, BadParameter
 from septet.core.method import param
-from septet.core.money import Price, Usage
-from septet.core.session import Session, Vocab
-from septet.core.types import Completion, Floats, Metered, Piece, Query, Tokens
+from septet.core.money import Usage
+from septet.core.types import Floats, Metered, Query
 
 T = TypeVar("T")
 
@@ -169,31 +168,16 @@ class EncoderEndpoint:
         self._model = None
 
 
-class EncoderActor(Unable):
+class EncoderActor(Silent):
     """A member of an encoder endpoint: it embeds and rates, and writes nothing."""
 
     def __init__(self, endpoint: EncoderEndpoint, spec: MemberSpec) -> None:
-        self._endpoint, self._spec = endpoint, spec
-
-    @property
-    def name(self) -> str:
-        return self._spec.name
+        super().__init__(spec)
+        self._endpoint = endpoint
 
     @property
     def caps(self) -> Caps:
         return self._endpoint.caps()
-
-    @property
-    def price(self) -> Price | None:
-        return self._spec.price
-
-    @property
-    def vocab(self) -> Vocab | None:
-        return None
-
-    @property
-    def stop(self) -> tuple[str, ...]:
-        return ()
 
     async def ready(self) -> None:
         """Loads the encoder, if it is not yet."""
@@ -208,23 +192,6 @@ class EncoderActor(Unable):
         if not self.caps.rate:
             raise self._lacks("rate", ": it has no trained head")
         return await self._endpoint.rows(texts, head=True)
-
-    async def complete(self, query: Query, *, n: int = 1, logprobs: int = 0) -> list[Completion]:
-        """Not offered by an encoder."""
-        raise self._lacks("text")
-
-    async def stream(self, query: Query) -> AsyncIterator[Piece | Completion]:
-        """Not offered by an encoder."""
-        raise self._lacks("stream")
-        yield  # makes it an async generator, as `Actor` states it
-
-    async def open(self, query: Query, *, scored: bool = False) -> Session:
-        """Not offered by an encoder."""
-        raise self._lacks("topk")
-
-    async def score(self, query: Query, texts: Sequence[str]) -> Metered[list[Tokens]]:
-        """Not offered by an encoder."""
-        raise self._lacks("score")
 
     async def aclose(self) -> None:
         """Frees the encoder, for all members of the endpoint."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from septet.backends._gguf_package import file_in_package
 from septet.backends._hf_model import Tokenizer, Wanted, load_model
 from septet.backends._hf_runtime import HfRuntime
@@ -14,7 +17,6 @@ from septet.backends._unable import refuse_chat
 from septet.core.backend import Backend, BackendCard, MemberSpec, Place, backend
 from septet.core.errors import BackendError, BadParameter
 from septet.core.method import param
-from septet.core.types import Floats
 
 _CONTEXT = 4096
 
@@ -95,7 +97,7 @@ class HfActor(LocalActor):
         super().__init__(endpoint, spec)
         self._hf = endpoint
 
-    def matrix(self, side: Literal["input", "output"]) -> Floats:
+    def matrix(self, side: Literal["input", "output"]) -> NDArray[np.float32]:
         """(V, d) the embeddings of the model's tokens; the model has to be loaded (`ready`)."""
         if not isinstance(self._hf.loaded, HfRuntime):
             raise BackendError(f"{self.name} is not loaded yet, so its matrices are not known")
@@ -109,6 +111,11 @@ class HfEndpoint(LocalEndpoint):
         self._options, self._model_source = options, source
         self._context = options.context or min(_CONTEXT, source.context or _CONTEXT)
         super().__init__(whole_model(source.vocabulary, self._context, hidden=True, matrices=True))
+
+    @property
+    def vocabulary(self) -> str:
+        """A hash of how the files describe the tokenizer."""
+        return self._model_source.tokenizer
 
     def member(self, spec: MemberSpec) -> HfActor:
         """A member; one that asks a base model for a chat is refused here."""

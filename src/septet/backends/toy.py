@@ -14,9 +14,10 @@ from typing import Annotated, Literal
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from septet.backends._local import LocalActor, LocalEndpoint
-from septet.backends._toy_model import Knowledge, ToyRuntime, calculate, unit_hash
+from septet.backends._toy_model import Knowledge, ToyRuntime, calculate, embeddings, unit_hash
 from septet.core.backend import Backend, BackendCard, Endpoint, MemberSpec, Place, backend
 from septet.core.caps import Caps
 from septet.core.errors import BackendError, UnknownName
@@ -39,6 +40,8 @@ EVERYTHING = Caps(
     rate=True,
     compare=True,
     run=True,
+    hidden=True,
+    matrices=True,
 )
 
 N_DIMENSIONS = 64
@@ -48,7 +51,7 @@ N_DIMENSIONS = 64
 @backend(
     BackendCard(
         title="A toy model: deterministic, needs nothing",
-        offers="all but hidden states, embedding matrices and tools; any of it can be taken away",
+        offers="all but tools; any of it can be taken away",
         tested=("itself",),
     )
 )
@@ -93,6 +96,11 @@ class ToyEndpoint(LocalEndpoint):
         super().__init__(toy.offered())
         self.toy = toy
         self.knowledge = Knowledge(toy.answers, toy.fallback, toy.skill, toy.variant)
+
+    @property
+    def vocabulary(self) -> str:
+        """Toys that spell alike have one vocabulary."""
+        return f"toy:{self.toy.tokenizer}"
 
     def load(self) -> ToyRuntime:
         """Builds the vocabulary."""
@@ -146,6 +154,15 @@ class ToyActor(LocalActor):
         if found is None:
             return Metered(Run(False, error="only one sum, difference or product of integers is run"))
         return Metered(Run(True, output=calculate(*found.groups())))
+
+    def matrix(self, side: Literal["input", "output"]) -> NDArray[np.float32]:
+        """(V, 24) embeddings: equal strings of two toys have nearly equal rows, but for a rotation of the space.
+        Input and output are one matrix."""
+        if not self.caps.matrices:
+            raise self._lacks("matrices")
+        if not isinstance(self._endpoint.loaded, ToyRuntime):
+            raise BackendError(f"{self.name} is not loaded yet, so its matrices are not known")
+        return embeddings(self._endpoint.loaded.vocab, self._toy.variant)
 
     def _ratings(self, query: Query, texts: Sequence[str]) -> Floats:
         known = self._knowledge.right(query.text)

@@ -15,6 +15,7 @@ VERBS: Mapping[str, str] = {
     "methods": "List the methods; with --fits, which of them work with the members of a file.",
     "card": "Show the card of a method or a backend.",
     "fit": "Fit an ensemble on recorded outcomes and save its state.",
+    "pool": "Say which members go together, from what they answered.",
     "data": "Check, describe, import and export tables of outcomes.",
     "trace": "Show every call of a request, or the latest requests.",
     "feedback": "Say how good an answer was, or which of two was better; online methods learn from it.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -35,6 +36,13 @@ from septet.engine.house import House, Request
 from septet.engine.wire import answer_json
 
 
+class Show(StrEnum):
+    """What is printed of an answer."""
+
+    ANSWER = "answer"
+    PIECES = "pieces"
+
+
 def ask(
     text: Annotated[str, typer.Argument(metavar="QUESTION", help='The question; "-" reads standard input.')],
     config: ConfigFile = DEFAULT_CONFIG,
@@ -49,6 +57,13 @@ def ask(
     task: Task = "",
     system: System = "",
     stream: Stream = True,
+    what: Annotated[
+        Show,
+        typer.Option(
+            "--show",
+            help="pieces: who supported which piece, as blended colours on a terminal, else in lines.",
+        ),
+    ] = Show.ANSWER,
 ) -> int:
     """Asks, prints the answer, and says who contributed what."""
     sampling = query_fields(
@@ -61,7 +76,7 @@ def ask(
         house[name]
     begun: list[Request] = []
     try:
-        asyncio.run(_answered(house, names, query, json, stream, begun))
+        asyncio.run(_answered(house, names, query, json, stream, what, begun))
     except KeyboardInterrupt:
         say_error("Interrupted", interrupted(begun[-1]), json, request=begun[-1].run.id, exit_code=130)
         return 130
@@ -69,7 +84,13 @@ def ask(
 
 
 async def _answered(
-    house: House, names: Sequence[str], query: Query, json: bool, stream: bool, begun: list[Request]
+    house: House,
+    names: Sequence[str],
+    query: Query,
+    json: bool,
+    stream: bool,
+    what: Show,
+    begun: list[Request],
 ) -> None:
     """Asks one after the other; `begun` holds the requests so far, for what is said after Ctrl-C."""
     async with house:
@@ -80,4 +101,4 @@ async def _answered(
             if json:
                 print_json(answer_json(await whole(begun[-1])))
             else:
-                await show(begun[-1], stream=stream)
+                await show(begun[-1], stream=stream, pieces=what is Show.PIECES)

@@ -1,12 +1,16 @@
-"""`septet bench`: ensembles × tasks, with accuracy and its interval, USD and seconds; `routers`: on recorded ones."""
+"""`septet bench`: ensembles × tasks, with accuracy and its interval, USD and seconds.
+
+`routers` compares routers on recorded outcomes, `bits` members and their mixtures on given texts.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from datetime import date
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +26,10 @@ if TYPE_CHECKING:
     from septet.bench.results import Results as Standings
     from septet.bench.routers import Comparison, Failure
 
-SUBVERBS = {"routers": "Compare routers on recorded outcomes: quality, cost, intervals; nobody is asked."}
+SUBVERBS = {
+    "routers": "Compare routers on recorded outcomes: quality, cost, intervals; nobody is asked.",
+    "bits": "Bits per byte of members, and of their byte-exact mixtures, along given texts.",
+}
 
 
 def bench(
@@ -182,3 +189,74 @@ def _print_standings(found: Standings, failed: list[Failure]) -> None:
         print(note)
     for failure in failed:
         print(f"failed: {failure.job}: {failure.error}", file=sys.stderr)
+
+
+def bits(
+    member: Annotated[
+        list[str], typer.Option("--member", "-m", help="A member, or a byte-exact ensemble; may be repeated.")
+    ],
+    text: Annotated[
+        list[str],
+        typer.Option(
+            "--text",
+            "-t",
+            help='A text, or JSON lines with a "text" each, as PATH or KIND=PATH; may be repeated.',
+        ),
+    ],
+    fit: Annotated[
+        list[str],
+        typer.Option(help="Other texts, of the same kinds, on which the weight of two members is fitted."),
+    ] = [],  # noqa: B006
+    config: ConfigFile = DEFAULT_CONFIG,
+    epsilon: Annotated[
+        float, typer.Option(min=0, max=0.5, help="The share of the mass that a step may leave unasked for.")
+    ] = 1e-2,
+    variant: Annotated[str, typer.Option(help="masked, canonical or full.")] = "masked",
+    most: Annotated[int, typer.Option(min=0, help="Bytes of each text that are scored at most; 0: all.")] = 0,
+    context: Annotated[
+        int, typer.Option(min=1, help="Bytes that are read before each window, unscored.")
+    ] = 64,
+    window: Annotated[int, typer.Option(min=16, help="Bytes that are scored at a stretch.")] = 1500,
+    out: Annotated[Path | None, typer.Option("--save", help="Write the JSON record here, too.")] = None,
+    settings: Settings = [],  # noqa: B006
+    json: AsJson = False,
+) -> None:
+    """Scores every byte under every member, and under their arithmetic and geometric mixtures."""
+    from septet.bench.bits_per_byte import bits as measured
+    from septet.bench.bits_per_byte import documents, members_of, rows_of
+    from septet.methods.b1_token.byte_exact import ByteExact
+
+    method = ByteExact(variant=variant, epsilon=epsilon)  # type: ignore[arg-type]
+    house = open_house(config, settings)
+    names = members_of(house, member)
+    texts = [d for t in text for d in documents(t, context=context, window=window, most=most)]
+    fits = [d for t in fit for d in documents(t, context=context, window=window, most=most)]
+
+    async def run() -> dict[str, Any]:
+        async with house:
+            with progress("reading", sum(len(d.text) for d in (*texts, *fits))) as bars:
+                found = await measured(
+                    house,
+                    names,
+                    texts,
+                    fits,
+                    method=method,
+                    progress=lambda kind, done, total: bars.update(
+                        bars.task_ids[0], completed=done, description=kind
+                    ),
+                )
+        return found.record()
+
+    found = {**asyncio.run(run()), "made": date.today().isoformat()}
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(dumps(found, indent=1) + "\n", encoding="utf-8")
+    if json:
+        print_json(found)
+        return
+    columns, cells = rows_of(found)
+    table = new_table(*columns)
+    for row in cells:
+        table.add_row(*row)
+    print_table(table)
+    print(f"{found['bytes_per_second']:.0f} bytes a second; epsilon {epsilon:g}, variant {variant}")

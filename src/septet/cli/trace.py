@@ -1,4 +1,4 @@
-"""`septet trace`: every call of one request on one screen, or the latest requests."""
+"""`septet trace`: every call and piece of one request on one screen or page, or the latest requests."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from septet.cli._options import AsJson, store_path
+from septet.cli._pieces import MOST_LINES, lines, quoted
 from septet.cli._terminal import dollars, new_table, print_json, print_table, short
+from septet.core.errors import BadParameter, ConfigError
+from septet.core.trace import PieceEvent
 from septet.engine.store import Store
-from septet.engine.wire import query_of
+from septet.engine.wire import query_of, step_json
 
 BAR = 24
 """Columns of a bar: the whole time of the request."""
@@ -26,6 +29,9 @@ Row = Mapping[str, Any]
 UNCOUNTED = ("forwards", "forward_seconds", "rollbacks")
 """Facts about a session that are not calls of it; `--json` has them."""
 
+WRITTEN = ("step", "judgement")
+"""Purposes of calls whose text is a part of how the answer came about, and is shown with the call."""
+
 
 def trace(
     id: Annotated[str, typer.Argument(metavar="[ID]", help="A trace id, or its beginning.")] = "",
@@ -33,21 +39,41 @@ def trace(
         Path | None, typer.Option("--config", "-c", help="The configuration file that names the store.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many requests to list without an id.")] = 20,
+    pieces: Annotated[
+        bool, typer.Option("--pieces", help=f"Print every piece, not the first {MOST_LINES} only.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the request as a page of its own.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Reads the store."""
+    if html is not None and not id:
+        raise BadParameter("--html", str(html), "is a page about one request: give its id")
     store = Store(store_path(config))
     try:
         if not id:
             _list(store.recent(limit), json)
             return
         request, calls = store.trace(id)
+        told = store.pieces(request["id"])
     finally:
         asyncio.run(store.close())
+    if html is not None:
+        _write(html, request, calls, told)
     if json:
-        print_json({"request": request, "calls": calls})
-    else:
-        print("\n".join(screen(request, calls)))
+        print_json({"request": request, "calls": calls, "pieces": [step_json(event) for event in told]})
+    elif html is None:
+        print("\n".join(screen(request, calls, told, most=None if pieces else MOST_LINES)))
+
+
+def _write(file: Path, request: Row, calls: Sequence[Row], pieces: Sequence[PieceEvent]) -> None:
+    from septet.cli._piece_page import page
+
+    try:
+        file.write_text(page(request, calls, pieces), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {file}: {error}") from error
 
 
 def _list(requests: Sequence[Row], json: bool) -> None:
@@ -71,29 +97,32 @@ def _list(requests: Sequence[Row], json: bool) -> None:
     print_table(table)
 
 
-def screen(request: Row, calls: Sequence[Row]) -> list[str]:
-    """The lines of one request: what was asked and decided, then one line per call."""
+def screen(
+    request: Row, calls: Sequence[Row], pieces: Sequence[PieceEvent] = (), *, most: int | None = MOST_LINES
+) -> list[str]:
+    """The lines of one request: what was asked and decided, one line per call, then one per piece; of pieces,
+    at most so many."""
     count = f"{len(calls)} call{'' if len(calls) == 1 else 's'}"
     head = (
         f"{request['id']}  {request['ensemble']} ({request['method']})  {request['status']}  "
         f"{request['seconds']:.2f} s  {dollars(request['usd'])}  {count}"
     )
-    lines = [head, f"  asked: {short(query_of(request['query']).text, 100)}"]
+    said = [head, f"  asked: {short(query_of(request['query']).text, 100)}"]
     if request["answer"]:
-        lines.append(f"  answer: {short(request['answer'], 100)}")
+        said.append(f"  answer: {short(request['answer'], 100)}")
     if request["reason"]:
-        lines.append(f"  why: {short(request['reason'], 200)}")
+        said.append(f"  why: {short(request['reason'], 200)}")
     if request["error"]:
-        lines.append(f"  error: {short(request['error'], 300)}")
-    lines += [f"  note: {note}" for note in request["notes"]]
-    names = [_name(call, request["ensemble"]) for call in calls]
+        said.append(f"  error: {short(request['error'], 300)}")
+    said += [f"  note: {note}" for note in request["notes"]]
+    names = [member_of(call, request["ensemble"]) for call in calls]
     width = max((len(name) for name in names), default=0)
     total = max([request["seconds"], *(call["finished"] for call in calls)], default=0.0)
     longest = max((c["finished"] - c["queued"] for c in calls), default=0.0)
-    lines += [
+    said += [
         f"  {name:<{width}}  {_call(call, total, longest)}" for name, call in zip(names, calls, strict=True)
     ]
-    return [*lines, f"  {_sums(request, calls)}"]
+    return [*said, f"  {_sums(request, calls)}", *(f"  {line}" for line in lines(pieces, most=most))]
 
 
 def _sums(request: Row, calls: Sequence[Row]) -> str:
@@ -108,7 +137,7 @@ def _sums(request: Row, calls: Sequence[Row]) -> str:
     return f"{said}  (the request says {own[0]}→{own[1]} tokens  {dollars(request['usd'])})"
 
 
-def _name(call: Row, root: str) -> str:
+def member_of(call: Row, root: str) -> str:
     """The member with the ensembles between the root and it."""
     inner = call["path"].removeprefix(root).lstrip("/")
     return f"{inner}/{call['member']}" if inner else str(call["member"])
@@ -141,7 +170,14 @@ def _remarks(call: Row) -> list[str]:
         remarks.append("cached")
     if call["error"]:
         remarks.append(f"error: {short(call['error'], 160)}")
+    if call["purpose"] in WRITTEN:
+        remarks += [short(quoted(text), 60) for text in written(call) if text]
     return [f" {'  '.join(remarks)}"] if remarks else []
+
+
+def written(call: Row) -> list[str]:
+    """The texts that a call came to."""
+    return [c["text"] for c in call["output"].get("completions", ())]
 
 
 def bar(queued: float, started: float, finished: float, total: float) -> str:

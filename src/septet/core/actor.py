@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from septet.core.caps import Caps
 from septet.core.errors import UnknownName
 from septet.core.money import Price
@@ -53,8 +56,8 @@ class Actor(Protocol):
     async def run(self, code: str) -> Metered[Run]:
         """Runs code in isolation."""
 
-    def matrix(self, side: Literal["input", "output"]) -> Floats:
-        """(V, d) token embeddings."""
+    def matrix(self, side: Literal["input", "output"]) -> NDArray[np.float32]:
+        """(V, d) token embeddings, to be read only; the member has to be loaded."""
 
     async def aclose(self) -> None:
         """Give back connections, models and threads."""

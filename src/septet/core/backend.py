@@ -48,7 +48,11 @@ class MemberSpec:
 
 @runtime_checkable
 class Endpoint(Protocol):
-    """One loaded model or one server, shared by every member that is `like` another. Loads on first use."""
+    """One loaded model or one server, shared by every member that is `like` another. Loads on first use.
+
+    An endpoint may have `vocabulary: str`, "kind:hash" of its tokenizer's description, "" where that is not
+    known before loading: equal ones are one vocabulary, different ones of one kind are two.
+    """
 
     def caps(self) -> Caps:
         """What its members offer, without loading or calling anything."""

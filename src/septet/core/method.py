@@ -357,7 +357,7 @@ class Method:
         return ""
 
     def fit(self, table: Table, roles: Mapping[str, tuple[Seat, ...]], rng: Rng) -> Any:
-        """Learns the state from outcomes, or is a generator of asks that does."""
+        """Learns the state from outcomes, or is a generator of asks that does. The role `members` is the pool."""
         raise ConfigError(f"{self.name} learns nothing from outcomes, so it cannot be fitted")
 
     def begin(self, members: Sequence[str]) -> Any:

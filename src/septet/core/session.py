@@ -114,6 +114,10 @@ class Session(Protocol):
     async def look(self, pieces: Sequence[bytes], k: int | None) -> list[Next]:
         """len(pieces)+1 distributions: now and after each successive push; one forward, nothing committed."""
 
+    async def after(self, paths: Sequence[Sequence[int]]) -> list[Next]:
+        """The full distribution after the prompt and exactly these ids of an answer, one for each path,
+        whatever is committed; nothing is committed. What paths share is fed once."""
+
     async def write(self, until: Sequence[bytes], max_tokens: int, sampler: Sampler) -> Draft:
         """The member's own continuation; nothing committed."""
 
@@ -132,11 +136,13 @@ class Session(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One member's next distribution as a token method sees it. `session` is a seat: its calls are asks."""
+    """One member's next distribution as a token method sees it. `session` is a seat: its calls are asks.
+    `text`: what is committed so far."""
 
     next: Next
     vocab: Vocab
     session: Any
+    text: bytes = b""
 
 
 class Support(Protocol):

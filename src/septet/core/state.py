@@ -41,7 +41,7 @@ class Trained:
 def pack(value: Any, prefix: str = "") -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
     """A state as named arrays and a JSON object; nested dataclasses get dotted names.
 
-    A tuple of arrays of one shape is kept as one array.
+    A tuple of arrays of one shape is kept as one array; the dataclasses of a tuple are numbered.
     """
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     facts: dict[str, Any] = {}
@@ -51,6 +51,12 @@ def pack(value: Any, prefix: str = "") -> tuple[dict[str, np.ndarray[Any, Any]],
             arrays[name] = part
         elif isinstance(part, tuple) and part and all(isinstance(p, np.ndarray) for p in part):
             arrays[name] = np.stack(part)
+        elif isinstance(part, tuple) and part and all(map(is_dataclass, part)):
+            facts[name] = len(part)
+            for i, one in enumerate(part):
+                inner_arrays, inner_facts = pack(one, f"{name}.{i}.")
+                arrays |= inner_arrays
+                facts |= inner_facts
         elif is_dataclass(part):
             inner_arrays, inner_facts = pack(part, name + ".")
             arrays |= inner_arrays
@@ -66,7 +72,9 @@ def unpack(kind: type, arrays: Mapping[str, Any], facts: Mapping[str, Any], pref
     parts = {}
     for f in fields(kind):
         name, hint = prefix + f.name, _plain(hints[f.name])
-        if name in arrays:
+        if (member := _of_tuple(hint)) and isinstance(facts.get(name), int):
+            parts[f.name] = tuple(unpack(member, arrays, facts, f"{name}.{i}.") for i in range(facts[name]))
+        elif name in arrays:
             parts[f.name] = tuple(arrays[name]) if get_origin(hint) is tuple else arrays[name]
         elif name in facts:
             value = facts[name]
@@ -76,6 +84,12 @@ def unpack(kind: type, arrays: Mapping[str, Any], facts: Mapping[str, Any], pref
         else:
             raise BadParameter(name, sorted([*arrays, *facts]), "is missing from the saved state")
     return kind(**parts)
+
+
+def _of_tuple(hint: Any) -> type | None:
+    """The dataclass that a tuple[…, ...] holds."""
+    inner = get_args(hint)[0] if get_origin(hint) is tuple else None
+    return inner if isinstance(inner, type) and is_dataclass(inner) else None
 
 
 def _plain(hint: Any) -> Any:

@@ -10,20 +10,27 @@ from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
+import numpy as np
+
 from septet.core.caps import Caps
-from septet.core.errors import BadParameter, LimitReached, NoCandidate, NotFitted, RunError
-from septet.core.method import Choice, Fuses, Plan, Rng, Routes, SeatPool
+from septet.core.errors import BadParameter, LimitReached, NoCandidate, NotFitted, RunError, UnfitPool
+from septet.core.method import Choice, Fuses, Method, Plan, Rng, Routes, SeatPool
 from septet.core.money import Price
 from septet.core.session import Session, Vocab
+from septet.core.trace import PieceEvent
 from septet.core.types import Answer, Completion, Finish, Piece, Query, Tokens, Verdict
+from septet.engine.decode import Steps, answer_with
 from septet.engine.direct import Direct
+from septet.engine.drawing import Sampling
 from septet.engine.ensemble import TOGETHER, Ensemble, seat_of
 from septet.engine.gate import Bound, BoundMember, Gate
 from septet.engine.members import Member
+from septet.engine.mixture import checked_weights
 from septet.engine.plan_runner import PlanRunner, Want
 from septet.engine.run import Run
+from septet.engine.schedules import schedule_of
 from septet.engine.sessions import BoundSession, close_all, opened
-from septet.engine.token_loop import FusedSession, Together, answer_with
+from septet.engine.token_loop import FusedSession, Together
 
 
 @dataclass
@@ -47,14 +54,20 @@ def whole_characters() -> codecs.IncrementalDecoder:
     return codecs.getincrementaldecoder("utf-8")("replace")
 
 
+def unseen(event: PieceEvent) -> None:
+    """Where it goes how pieces came about, when nobody wants to know."""
+
+
 class Answering:
-    """One request of one ensemble. `on_piece` receives the streamed pieces, whole characters only."""
+    """One request of one ensemble. `on_piece` receives the streamed pieces, whole characters only; `on_step`
+    how each piece of members that decode together came about."""
 
     def __init__(
         self, ensemble: Ensemble, query: Query, run: Run, gate: Gate, want: Want, on_piece: OnPiece
     ) -> None:
         self.ensemble, self.run, self.gate, self.want, self.on_piece = ensemble, run, gate, want, on_piece
         self.query = self._own(query)
+        self.on_step: Callable[[PieceEvent], None] = unseen
         self.pieces: list[Piece] = []
         self._decoder = whole_characters()
 
@@ -152,17 +165,28 @@ class Answering:
     # --- the token loop ---------------------------------------------------------------------------
 
     async def _fused(self, method: Fuses) -> Result:
+        config = self.ensemble.config
+        decodes = self.want.mode not in ("open", "score")
+        if decodes:
+            await self._check_schedule(method)
         session = await self.open()
         if self.want.mode == "open":
             return Result(made=session)
-        stop = (*self.query.stop, *(s for m in self.ensemble.members for s in m.stop))
         try:
+            if self.want.mode == "score":
+                args = self.want.args
+                spans = [text.encode("utf-8", "replace") for text in args["texts"]]
+                return Result(made=await session.score(spans, end=bool(args.get("end", False))))
+            stop = (*self.query.stop, *(s for m in self.ensemble.members for s in m.stop))
+            told = None if self.on_step is unseen else Steps(self.on_step, self.run.id, self.run.place)
             written = await answer_with(
                 session,
                 self.query,
                 tuple(dict.fromkeys(stop)),
                 lambda step: self.run.rng("token", step),
                 self.emit,
+                schedule=schedule_of(config.schedule, config.draft, config.beam),
+                steps=told,
             )
         finally:
             await session.close()
@@ -170,39 +194,85 @@ class Answering:
         most = ", ".join(f"{n} {share:.0%}" for n, share in zip(names, written.shares, strict=True))
         n = len(written.tokens)
         reason = f"{n} piece{'' if n == 1 else 's'}; support: {most}"
+        if remark := getattr(method, "remark", lambda s: "")(session.s):
+            reason += f"; {remark}"
         if session.together.errors:
             reason += "; failed: " + "; ".join(session.together.errors)
         text = whole_characters().decode(written.text)
         verdict = Verdict(text=text, weights=written.shares, reason=reason)
         return Result(text=text, verdict=verdict, finish=written.finish, tokens=written.tokens)  # type: ignore[arg-type]
 
+    async def _check_schedule(self, method: Any) -> None:
+        """Refuses what the schedule cannot do for this query, before anything is fed.
+
+        The weights of a method that reads the prompts are known only after these were fed: the schedule itself
+        looks at them again.
+        """
+        config, query = self.ensemble.config, self.query
+        if config.beam > 1 and query.temperature:
+            raise BadParameter(
+                "beam",
+                config.beam,
+                f"is a search for the most probable answer, so the temperature must be 0, not {query.temperature:g}",
+            )
+        if config.schedule != "mixture":
+            return
+        top_p = 1.0 if query.top_p is None else query.top_p
+        sampling = Sampling(query.temperature or 0.0, top_p, lambda step: self.run.rng("token", step))
+        n = len(self.ensemble.members)
+        checked_weights(sampling, method, np.ones(n))
+        if method.needs().prompt_scores:
+            return
+        for member in self.ensemble.members:
+            if isinstance(member, Member) and hasattr(member.actor, "ready"):
+                await member.actor.ready()
+        s = method.start(query, [None] * n, await self.ensemble.prepared(), self.ensemble.cell.value)
+        checked_weights(sampling, method, method.mixture(s))
+
     async def open(self) -> FusedSession:
         """Opens a session on every member and starts the method."""
         e, method = self.ensemble, self.ensemble.method
-        assert isinstance(method, Fuses)
-        needs = method.needs()
-        scored = needs.prompt_scores
+        assert isinstance(method, Fuses) and isinstance(method, Method)
+        needs = [method.needs_of(i, len(e.members)) for i in range(len(e.members))]
         bound = self._bound()
         together = Together(
             method,
             tuple(m.name for m in e.members),
             [None] * len(e.members),
-            tuple(_shown(needs, m) for m in e.members),
+            tuple(
+                0 if getattr(method, "asks", False) else _shown(needs_of, m)
+                for needs_of, m in zip(needs, e.members, strict=True)
+            ),
             self.run.limits.on_member_error == "continue",
             bool(getattr(method, "consults", False)),
             tuple(method.hidden_of(len(e.members))),
+            tuple(m.caps.full for m in e.members),
+            e.config.commit,
+            self._note,
         )
+        for member, wanted in zip(e.members, needs, strict=True):
+            if wanted.full and not member.caps.full:
+                self._note(
+                    f"approximate: top {member.caps.topk} of {member.name} in place of its full distribution"
+                )
         sessions = await opened(
-            bound[m.name].do("open", {"query": self._for(m), "scored": scored}, "decode") for m in e.members
+            bound[m.name].do("open", {"query": self._for(m), "scored": wanted.prompt_scores}, "decode")
+            for wanted, m in zip(needs, e.members, strict=True)
         )
         try:
             self._seat_sessions(together, sessions)
+            self._check_vocabularies(together.sessions)
             prompts = [None if s is None else s.prompt for s in together.sessions]
             s = method.start(self.query, prompts, await e.prepared(), e.cell.value)
         except BaseException:
             await close_all(s for s in sessions if not isinstance(s, BaseException))
             raise
         return FusedSession(together, s)
+
+    def _note(self, note: str) -> None:
+        """Says once in the trace what is to be known about the answer."""
+        if note not in self.run.notes:
+            self.run.notes.append(note)
 
     def _for(self, member: Member | Ensemble) -> Query:
         return self.query.but(seed=self.run.seed_for(member.name, "decode", 0))
@@ -223,6 +293,18 @@ class Answering:
                 raise session
         if all(s is None for s in together.sessions):
             raise NoCandidate("every member failed: " + "; ".join(together.errors))
+
+    def _check_vocabularies(self, sessions: Sequence[Session | None]) -> None:
+        """Compares what was loaded where the files did not say that all have one vocabulary."""
+        e = self.ensemble
+        if e.method.card.pool.vocabulary != "same" or e.config.approximate:
+            return
+        described = {m.vocabulary or m.endpoint if isinstance(m, Member) else m.name for m in e.members}
+        digests = {m.name: s.vocab.digest for m, s in zip(e.members, sessions, strict=True) if s is not None}
+        if len(described) > 1 and (len(set(digests.values())) > 1 or "" in digests.values()):
+            rule = "its members must share one vocabulary, but the tokens of"
+            hint = "differ (approximate = true compares them as strings)"
+            raise UnfitPool(e.name, e.method.name, [f"{rule} {' and '.join(digests)} {hint}"])
 
     # --- pieces -----------------------------------------------------------------------------------
 

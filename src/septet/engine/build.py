@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,15 +14,24 @@ from septet.core.backend import Backend, Endpoint, MemberSpec, Trainable
 from septet.core.caps import Caps
 from septet.core.errors import BadParameter, ConfigError, UnfitPool, UnknownName
 from septet.core.facets import Family
-from septet.core.method import Method
+from septet.core.method import Method, parameters_of
 from septet.core.prompt import Prompt
 from septet.core.state import Learned
 from septet.engine import catalogue
-from septet.engine.config import Config, EnsembleConfig, MemberConfig, defaults_of, placed, placed_at_its_key
+from septet.engine.config import (
+    SHARED,
+    Config,
+    EnsembleConfig,
+    MemberConfig,
+    defaults_of,
+    placed,
+    placed_at_its_key,
+)
 from septet.engine.direct import Direct
 from septet.engine.ensemble import Ensemble
 from septet.engine.limits import check_shape
 from septet.engine.members import Member
+from septet.engine.schedules import schedule_problems
 from septet.engine.states import Cell, load
 
 
@@ -101,6 +111,7 @@ class Builder:
             endpoint=base.name,
             concurrency=int(getattr(endpoint, "concurrency", 0)),
             identity=hashlib.sha256(identity.encode()).hexdigest(),
+            described=lambda: str(getattr(endpoint, "vocabulary", "")),
             backend=base.backend,
         )
 
@@ -236,7 +247,9 @@ class Builder:
     def _method_of(self, config: EnsembleConfig) -> Method:
         with placed(self._place("ensembles", config.name, "method")):
             record = self.methods.get(config.method) or catalogue.get("methods", config.method)
-        return self._record(record, config, config.parameters)
+        own = {p.name for p in parameters_of(record)}
+        given = {k: v for k, v in config.parameters.items() if k in own or k not in SHARED}
+        return self._record(record, config, given)
 
     def _then_of(self, config: EnsembleConfig) -> Method | None:
         if config.then is None:
@@ -289,6 +302,7 @@ class Builder:
                 found += lacking(f"{actor.name} (as {role})", caps, actor.caps, approximate)
                 if method.trainer and not self._is_trainable(actor):
                     found.append(f"{actor.name} (as {role}) cannot be fine-tuned, as {method.name} wants it")
+        found += schedule_problems(ensemble.config, method, [m.name for m in ensemble.members])
         if ensemble.then is not None:
             for member in ensemble.members:
                 found += lacking(f"{member.name} (for then)", ensemble.then.needs(), member.caps, approximate)
@@ -322,10 +336,29 @@ def _rule_problems(ensemble: Ensemble) -> Sequence[str]:
     if rule.priced:
         unpriced = [m.name for m in ensemble.members if isinstance(m, Member) and m.price is None]
         found += [f"{name} has no price (price = {{ usd_per_second = … }} will do)" for name in unpriced]
-    if rule.vocabulary == "same":
-        vocabularies = {m.endpoint if isinstance(m, Member) else m.name for m in ensemble.members}
-        if len(vocabularies) > 1:
+    if rule.vocabulary == "same" and not ensemble.config.approximate:
+        others = _of_other_vocabularies(ensemble.members)
+        if len(others) > 1:
             found.append(
-                f"its members must share one vocabulary, but {', '.join(sorted(vocabularies))} do not"
+                f"its members must share one vocabulary, but {', '.join(sorted(others))} do not "
+                "(approximate = true compares their tokens as strings)"
             )
     return found
+
+
+_ENSEMBLE = "ensemble"
+
+
+def _of_other_vocabularies(members: Sequence[Member | Ensemble]) -> list[str]:
+    """One member of each vocabulary, as far as they are known to differ; an ensemble has its own.
+
+    Descriptions of two kinds (a GGUF file, a tokenizer.json) cannot be compared; where one is missing or
+    of another kind, what was loaded is compared when the sessions open.
+    """
+    known: dict[str, str] = {}
+    for m in members:
+        known.setdefault(m.vocabulary if isinstance(m, Member) else f"{_ENSEMBLE}:{m.name}", m.name)
+    kinds = Counter(described.partition(":")[0] for described in known)
+    if kinds[_ENSEMBLE] and len(known) > 1:
+        return list(known.values())
+    return [name for described, name in known.items() if described and kinds[described.partition(":")[0]] > 1]

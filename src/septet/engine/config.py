@@ -31,6 +31,14 @@ RESERVED = (
 )
 """Keys of an ensemble that are the house's own; a hyper-parameter may not use them."""
 
+SHARED = ("draft", "beam")
+"""Keys of the token loop, or of a method with a hyper-parameter of that name, which then drafts or searches itself."""
+
+SCHEDULES = ("every", "draft", "mixture")
+
+MOST = 64
+"""The most pieces of a draft, and the widest beam."""
+
 MEMBER_KEYS = ("backend", "like", "prompt", "temperature", "top_p", "max_tokens", "seed", "stop", "price")
 SECTIONS = ("members", "ensembles", "limits", "prompts", "store")
 
@@ -69,7 +77,9 @@ class MemberConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleConfig:
-    """An ensemble as the file states it; `parameters` are its method's."""
+    """An ensemble as the file states it; `parameters` are its method's. Of members that decode one answer
+    together, `schedule` says when which of them makes a forward, `draft` how many pieces the first one writes
+    ahead under the schedule of that name, `beam` how many answers are kept in view (1: greedy)."""
 
     name: str
     method: str
@@ -78,6 +88,9 @@ class EnsembleConfig:
     then: Mapping[str, Any] | None = None
     state: str = ""
     limits: Limits = field(default_factory=Limits)
+    schedule: Literal["every", "draft", "mixture"] = "every"
+    draft: int = 5
+    beam: int = 1
     commit: Literal["own", "canonical"] = "own"
     approximate: bool = False
     seed: int = 0
@@ -328,11 +341,15 @@ def _ensemble(name: str, value: Any, limits: Mapping[str, Any], source: Source) 
         role: ("members",) if names == "members" else _names(names, source, *place, "roles")
         for role, names in _table(table.get("roles", {}), source, *place, "roles").items()
     }
-    for key, allowed in (("schedule", ("every",)), ("commit", ("own", "canonical"))):
+    for key, allowed in (("schedule", SCHEDULES), ("commit", ("own", "canonical"))):
         if table.get(key, allowed[0]) not in allowed:
             raise BadParameter(
                 key, table[key], f"must be one of {', '.join(allowed)}", source.place(*place, key)
             )
+    for key in SHARED:
+        number = table.get(key, 1)
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= MOST:
+            raise BadParameter(key, number, f"must be in [1, {MOST}]", source.place(*place, key))
     for key, kind, rule in (
         ("state", str, "must be a path"),
         ("approximate", bool, "must be true or false"),
@@ -350,6 +367,9 @@ def _ensemble(name: str, value: Any, limits: Mapping[str, Any], source: Source) 
         limits=_limits(
             limits, _table(table.get("limits", {}), source, *place, "limits"), source, (*place, "limits")
         ),
+        schedule=table.get("schedule", "every"),
+        draft=table.get("draft", 5),
+        beam=table.get("beam", 1),
         commit=table.get("commit", "own"),
         approximate=table.get("approximate", False),
         seed=table.get("seed", 0),
@@ -389,7 +409,9 @@ def schema() -> dict[str, Any]:
     """The JSON schema of the file, for editors: the house's keys; a method's parameters are on its card."""
     limits = {p.name: {"description": p.sentence, "default": p.default} for p in parameters_of(LimitsRecord)}
     table = {"type": "object"}
-    ensemble: dict[str, Any] = {key: {} for key in RESERVED}
+    ensemble: dict[str, Any] = {key: {} for key in (*RESERVED, *SHARED)}
+    ensemble["schedule"] = {"enum": list(SCHEDULES)}
+    ensemble["draft"] = ensemble["beam"] = {"type": "integer", "minimum": 1, "maximum": MOST}
     ensemble["commit"] = {
         "enum": list(get_args(EnsembleConfig.__annotations__["commit"])) or ["own", "canonical"]
     }

@@ -73,7 +73,8 @@ class Ensemble:
             if not self._is_prepared:
                 pool = Pool(tuple(_actor(m) for m in self.members))
                 self._prepared = await asyncio.to_thread(prepared, self.method, pool, self.cache)
-                self._is_prepared = True
+                # while a member could not be loaded its vocabulary is missing, which is not to last
+                self._is_prepared = all(m.vocab is not None for m in pool.members)
         return self._prepared
 
 

@@ -22,22 +22,23 @@ from septet.core.errors import (
     SeptetError,
     UnknownName,
 )
-from septet.core.method import Method, PlansMany, Seat, asking
+from septet.core.method import Fuses, Method, PlansMany, Seat, asking
 from septet.core.state import Learned, Trained
 from septet.core.table import Table
 from septet.core.trace import RequestEvent
-from septet.core.types import Answer, Battle, Decision, Piece, Query
+from septet.core.types import Answer, Battle, Decision, Piece, Query, Tokens
 from septet.engine.answering import Answering, OnPiece, Result, answer_of, bind, pieces_then_result
 from septet.engine.budget import CrossFitted, Forecast, priced_router
 from septet.engine.build import Builder
 from septet.engine.config import Config, read
 from septet.engine.direct import Direct
-from septet.engine.ensemble import Ensemble, seat_of
+from septet.engine.ensemble import TOGETHER, Ensemble, seat_of
 from septet.engine.feedback import Taken, decision_of
 from septet.engine.gate import Gate
 from septet.engine.limits import Worst, check_calls, worst_case
 from septet.engine.plan_runner import PlanRunner, Want
 from septet.engine.run import Run, new_id
+from septet.engine.spans import Spans
 from septet.engine.store import Store
 from septet.engine.training import Say, keep, train
 from septet.engine.wire import answer_json, query_json, verdict_json
@@ -142,6 +143,17 @@ class Asked:
     def stream(self, query: Query | str, **fields: Any) -> AsyncGenerator[Piece | Answer, None]:
         """Pieces as they come, then the answer. Closing the generator early cancels the request."""
         return Request(self, as_query(query, fields), Want("stream"), False).pieces()
+
+    async def score(
+        self, query: Query | str, texts: Sequence[str], *, end: bool = False, **fields: Any
+    ) -> list[Tokens]:
+        """How likely each text is as the answer, token by token; nothing is generated. `end`: with END behind
+        it, for ensembles whose members decode together. What their score is, the trace's notes say."""
+        if end and not isinstance(self.ensemble.method, Fuses):
+            raise BadParameter("end", end, f"is for token-level ensembles, and {self.name} is none")
+        args = {"texts": list(texts), **({"end": True} if end else {})}
+        made: list[Tokens] = await Request(self, as_query(query, fields), Want("score", args), False).made()
+        return made
 
     def worst(self, query: Query | str, **fields: Any) -> Worst:
         """The worst case of one request."""
@@ -309,6 +321,21 @@ class Request:
         """Runs the request to its answer; the store has it whatever happens."""
         return await self._written(self._answering(on_piece))
 
+    async def made(self) -> Any:
+        """What was asked for where that is no answer: the scores of given texts."""
+        answering = self._answering(_drop)
+        self._write("running")
+        try:
+            check_calls(self.asked.ensemble, self.query, self.run.limits)
+            result = await answering.result()
+            self._write("done")
+            return result.made
+        except BaseException as error:
+            self._failed(error, answering)
+            raise
+        finally:
+            await asyncio.shield(self.store.flush())
+
     async def pieces(self) -> AsyncGenerator[Piece | Answer, None]:
         """The same, streamed."""
         answering: Answering | None = None
@@ -335,7 +362,15 @@ class Request:
             await asyncio.shield(self.store.flush())
 
     def _answering(self, on_piece: OnPiece) -> Answering:
-        return Answering(self.asked.ensemble, self.query, self.run, self.gate, self.want, on_piece)
+        ensemble = self.asked.ensemble
+        together = not isinstance(ensemble.method, Direct) and (
+            ensemble.method.card.facets.granularity in TOGETHER
+        )
+        if together and not isinstance(ensemble.method, Fuses):
+            on_piece = Spans(on_piece, self.store.piece, self.run)
+        answering = Answering(ensemble, self.query, self.run, self.gate, self.want, on_piece)
+        answering.on_step = self.store.piece
+        return answering
 
     async def _written(self, answering: Answering) -> Answer:
         self._write("running")
@@ -403,7 +438,7 @@ class Request:
                 for m in e.members
                 if not m.caps.full
             ]
-        return notes
+        return list(dict.fromkeys(notes))  # the token loop says it too, also for an ensemble inside another
 
     async def plan_many(self, queries: Sequence[Query]) -> list[Any]:
         """What the queries of one task have to decide together."""
@@ -422,12 +457,12 @@ class Request:
         return PlanRunner(bound, self.run, emit=self._answering(_drop).emit, want=self.want)
 
     async def fit(self, table: Table, seed: int) -> Any:
-        """Runs the method's fit, which may ask its roles."""
+        """Runs the method's fit, which may ask its members, as the role `members`, and its roles."""
         import numpy as np
 
         e = self.asked.ensemble
         roles: dict[str, tuple[Seat, ...]] = {
-            r: tuple(seat_of(a) for a in actors) for r, actors in e.roles.items()
+            r: tuple(seat_of(a) for a in actors) for r, actors in [("members", e.members), *e.roles.items()]
         }
         runner = self._runner()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from septet.core.actor import Actor
@@ -13,7 +14,8 @@ from septet.core.money import Price
 @dataclass(frozen=True, kw_only=True)
 class Member:
     """`endpoint` names the loaded model or the server it shares; `concurrency` is that endpoint's limit
-    (0: the house's); `identity` is what the exact cache knows it by."""
+    (0: the house's); `identity` is what the exact cache knows it by; `described` gives what
+    `vocabulary` says."""
 
     name: str
     actor: Actor
@@ -21,7 +23,14 @@ class Member:
     endpoint: str
     concurrency: int = 0
     identity: str = ""
+    described: Callable[[], str] = lambda: ""
     backend: str = field(default="")
+
+    @property
+    def vocabulary(self) -> str:
+        """The endpoint's `vocabulary`, "" where it is not known before the model is loaded. Read when asked
+        for, since a tokenizer's description can be large."""
+        return self.described()
 
     @property
     def caps(self) -> Caps:

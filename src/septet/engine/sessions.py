@@ -84,6 +84,9 @@ class BoundSession:
     async def look(self, pieces: Sequence[bytes], k: int | None) -> list[Next]:
         return cast("list[Next]", await self._through("look", lambda: self._session.look(pieces, k)))
 
+    async def after(self, paths: Sequence[Sequence[int]]) -> list[Next]:
+        return cast("list[Next]", await self._through("after", lambda: self._session.after(paths)))
+
     async def write(self, until: Sequence[bytes], max_tokens: int, sampler: Sampler) -> Draft:
         return cast(
             Draft, await self._through("write", lambda: self._session.write(until, max_tokens, sampler))
@@ -100,7 +103,7 @@ class BoundSession:
         twin = cast(Session, await self._through("fork", lambda: self._session.fork()))
         note = Note(owner.gate.clock() - owner.run.began)
         note.started = note.queued
-        owner.run.reserve(0.0)
+        owner.run.check_time()  # a fork is no call: the calls that it makes possible are counted
         bound = BoundSession(twin, owner, self._args, "fork", note, next(owner.run.steps), 0.0)
         # a fork starts with what its parent has used; only what it adds is booked to it
         bound._note.usage = twin.meter.usage

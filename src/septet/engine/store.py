@@ -1,19 +1,20 @@
-"""The store: every request and every call in one SQLite file (WAL), the exact response cache, finished batches."""
+"""The store: every request, call and piece in one SQLite file (WAL), the exact response cache, finished batches."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from septet.core.errors import BadParameter, ConfigError
-from septet.core.trace import CallEvent, RequestEvent
+from septet.core.trace import CallEvent, PieceEvent, RequestEvent
 from septet.core.types import Battle
-from septet.engine.wire import usage_json
+from septet.engine.wire import step_json, step_of, usage_json
 
 MIGRATIONS = (
     """
@@ -45,10 +46,23 @@ MIGRATIONS = (
         winner TEXT NOT NULL, at REAL NOT NULL
     );
     """,
+    """
+    CREATE TABLE piece (
+        request TEXT NOT NULL, path TEXT NOT NULL, number INTEGER NOT NULL, at INTEGER NOT NULL,
+        piece BLOB NOT NULL, logp REAL, support TEXT NOT NULL, candidates TEXT NOT NULL,
+        asked TEXT NOT NULL, fed TEXT NOT NULL, forward_seconds TEXT NOT NULL, seconds REAL NOT NULL,
+        drafted INTEGER NOT NULL
+    );
+    CREATE INDEX piece_request ON piece (request);
+    """,
 )
 """Applied in order; `PRAGMA user_version` counts how many have been."""
 
 _JSON = frozenset({"query", "verdict", "usage", "notes", "input", "output", "retries", "steps"})
+_PIECE_JSON = frozenset({"support", "candidates", "asked", "fed", "forward_seconds"})
+
+PIECES_AT_ONCE = 64
+"""Pieces are written in bundles of so many, and what is left with their request's last row."""
 
 
 class Store:
@@ -58,6 +72,7 @@ class Store:
         self.path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="septet-store")
         self._pending: list[Future[Any]] = []
+        self._pieces: list[PieceEvent] = []
         self._db: sqlite3.Connection | None = None
 
     def call(self, event: CallEvent) -> None:
@@ -66,7 +81,14 @@ class Store:
 
     def request(self, event: RequestEvent) -> None:
         """Writes or overwrites one request, in the background."""
+        self._write_pieces()
         self._later(self._insert, "request", _row(event, RequestEvent))
+
+    def piece(self, event: PieceEvent) -> None:
+        """Writes one piece, in the background; it is readable after the request's last row, or after `flush`."""
+        self._pieces.append(event)
+        if len(self._pieces) >= PIECES_AT_ONCE:
+            self._write_pieces()
 
     async def cached(self, key: str) -> Any:
         """The stored reply of a call, or None."""
@@ -113,6 +135,7 @@ class Store:
 
     async def flush(self) -> None:
         """Waits until everything is on disk; raises the first failure."""
+        self._write_pieces()
         pending, self._pending = self._pending, []
         for future in pending:
             await asyncio.wrap_future(future)
@@ -126,6 +149,10 @@ class Store:
     def trace(self, request: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """A request and its calls in order; an unambiguous beginning of the id is enough."""
         return self._thread.submit(self._trace, request).result()
+
+    def pieces(self, request: str) -> list[PieceEvent]:
+        """The pieces of a request in the order in which they were written; `request` is its whole id."""
+        return self._thread.submit(self._told, request).result()
 
     def recent(self, n: int) -> list[dict[str, Any]]:
         """The latest n requests, newest first."""
@@ -153,6 +180,22 @@ class Store:
         marks = ", ".join("?" * len(row))
         sql = f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})"
         self._open().execute(sql, tuple(row.values()))
+
+    def _insert_pieces(self, events: Sequence[PieceEvent]) -> None:
+        rows = [_piece_row(event) for event in events]
+        names, marks = ", ".join(rows[0]), ", ".join("?" * len(rows[0]))
+        db = self._open()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.executemany(f"INSERT INTO piece ({names}) VALUES ({marks})", [tuple(r.values()) for r in rows])
+            db.execute("COMMIT")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+
+    def _told(self, request: str) -> list[PieceEvent]:
+        rows = self._open().execute("SELECT * FROM piece WHERE request = ? ORDER BY rowid", (request,))
+        return [_piece(row) for row in rows]
 
     def _rate(self, row: Mapping[str, Any]) -> None:
         try:
@@ -185,6 +228,11 @@ class Store:
             self._db.close()
             self._db = None
 
+    def _write_pieces(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if pieces:
+            self._later(self._insert_pieces, pieces)
+
     def _later(self, work: Any, *args: Any) -> None:
         # finished futures are dropped here, failed ones stay until flush raises them
         self._pending = [f for f in self._pending if not f.done() or f.exception() is not None]
@@ -215,6 +263,21 @@ def _row(event: Any, kind: type) -> dict[str, Any]:
     row = {name: getattr(event, name) for name in kind.__dataclass_fields__}  # type: ignore[attr-defined]
     row["usage"] = usage_json(event.usage)
     return {k: _utf8(json.dumps(v, ensure_ascii=False) if k in _JSON else v) for k, v in row.items()}
+
+
+def _piece_row(event: PieceEvent) -> dict[str, Any]:
+    """The piece itself as bytes, lists and mappings as JSON; a log-probability that is not known is NULL."""
+    row = {
+        k: json.dumps(v, ensure_ascii=False) if k in _PIECE_JSON else _utf8(v)
+        for k, v in step_json(event).items()
+    }
+    return {**row, "piece": event.piece, "logp": None if math.isnan(event.logp) else event.logp}
+
+
+def _piece(row: sqlite3.Row) -> PieceEvent:
+    found = {k: json.loads(row[k]) if k in _PIECE_JSON else row[k] for k in row.keys()}  # noqa: SIM118
+    logp = math.nan if row["logp"] is None else row["logp"]
+    return step_of({**found, "piece": row["piece"].decode("latin-1"), "logp": logp})
 
 
 def _utf8(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from septet.core.money import Usage
+from septet.core.trace import PieceEvent
 from septet.core.types import Answer, Completion, Message, Piece, Query, Tokens, Verdict
 
 
@@ -81,6 +82,47 @@ def tokens_of(data: Mapping[str, Any] | None) -> Tokens | None:
             tuple((p.encode("latin-1"), -math.inf if x is None else x) for p, x in row) for row in data["top"]
         )
     return Tokens(tuple(t.encode("latin-1") for t in data["texts"]), logp, top)
+
+
+def step_json(event: PieceEvent) -> dict[str, Any]:
+    """How a piece came about, with all bytes in Latin-1; probabilities have six digits."""
+    candidates = [
+        [piece.decode("latin-1"), _brief(p), {name: _brief(own) for name, own in owns.items()}]
+        for piece, p, owns in event.candidates
+    ]
+    return {
+        "request": event.request,
+        "path": event.path,
+        "number": event.number,
+        "at": event.at,
+        "piece": event.piece.decode("latin-1"),
+        "logp": number(event.logp),
+        "support": {name: _brief(share) for name, share in event.support.items()},
+        "candidates": candidates,
+        "asked": list(event.asked),
+        "fed": dict(event.fed),
+        "forward_seconds": {name: round(s, 6) for name, s in event.forward_seconds.items()},
+        "seconds": event.seconds,
+        "drafted": event.drafted,
+    }
+
+
+def step_of(data: Mapping[str, Any]) -> PieceEvent:
+    """The piece that `step_json` wrote down."""
+    return PieceEvent(
+        **{k: data[k] for k in ("request", "path", "number", "at", "support", "fed", "forward_seconds")},
+        piece=data["piece"].encode("latin-1"),
+        logp=math.nan if data["logp"] is None else data["logp"],
+        candidates=tuple((piece.encode("latin-1"), p, owns) for piece, p, owns in data["candidates"]),
+        asked=tuple(data["asked"]),
+        seconds=data["seconds"],
+        drafted=bool(data["drafted"]),
+    )
+
+
+def _brief(p: float | None) -> float | None:
+    known = number(p)
+    return None if known is None else float(f"{known:.6g}")
 
 
 def value_json(value: Any) -> Any:

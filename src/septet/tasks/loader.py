@@ -23,14 +23,16 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """One question. `text` is the full text that a model is shown; `gold` the aliases of the right answer
-    (for a choice, its letter); `group` a finer label within the task (a subject), or ""."""
+    """One question. `text` is the full text that a model is shown, `question` what is asked alone; `gold` the
+    aliases of the right answer (for a choice, its letter); `group` a finer label within the task (a subject),
+    or ""."""
 
     id: str
     text: str
     gold: tuple[str, ...]
     task: str
     group: str = ""
+    question: str = ""
     choices: tuple[str, ...] = ()
     extractor: Extractor
     metric: Metric
@@ -142,6 +144,7 @@ def _question(record: Mapping[str, Any], header: Mapping[str, Any], place: str) 
         gold=gold,
         task=header["name"],
         group=record.get("group", ""),
+        question=record["question"],
         choices=choices,
         **marking,
     )

@@ -69,6 +69,9 @@ class Suite:
     def text(self, folder: Path, **options: Any) -> str:
         roles = {role: ["cyd"] for role in self.method.roles()}
         options.setdefault("order", self.members)
+        if self.record.card.pool.vocabulary == "same":
+            given = options.get("members", {})
+            options["members"] = {n: {"tokenizer": "words", **given.get(n, {})} for n in self.members}
         return toy_config(self.record.name, self.parameters, roles=roles, folder=folder, **options)
 
     def house(self, folder: Path, **options: Any) -> House:

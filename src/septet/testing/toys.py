@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from septet.core.caps import Caps
@@ -27,6 +28,10 @@ MEMBERS: Mapping[str, Mapping[str, Any]] = {
     "bob": {"tokenizer": "bytes", "skill": 0.7},
     "cyd": {"tokenizer": "words", "skill": 0.5},
 }
+
+
+ENVIRONMENT: Mapping[str, str] = {"SEPTET_CACHE": str(Path(gettempdir()) / "septet-toys")}
+"""What toys prepare stays out of the user's own cache."""
 
 
 def toy_config(
@@ -70,12 +75,12 @@ def toy_config(
 
 def toy_house(text: str, methods: Mapping[str, type[Method]] | None = None) -> House:
     """A house from a configuration's text."""
-    return House(parse(text, environment={}), methods)
+    return House(parse(text, environment=ENVIRONMENT), methods)
 
 
 def toy_builder(text: str, methods: Mapping[str, type[Method]] | None = None) -> Builder:
     """What a house is built by: to look at the fit of an ensemble."""
-    return Builder(parse(text, environment={}), methods or {})
+    return Builder(parse(text, environment=ENVIRONMENT), methods or {})
 
 
 def lacking(needs: Caps) -> list[str]:

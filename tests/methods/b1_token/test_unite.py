@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from septet.core.method import Reply
 from septet.core.session import Fused
 from septet.core.types import Tokens
 from septet.methods.b1_token.unite import Unite
+from septet.testing.contract import check_method
 from septet.testing.scripted import view
 from septet.testing.toys import toy_config, toy_house
 
@@ -20,6 +22,19 @@ from septet.testing.toys import toy_config, toy_house
 A = {b"": 0.05, b" the": 0.10, b" cat": 0.50, b"s": 0.25, b"\n": 0.10}
 B = {b"": 0.10, b" the": 0.05, b" cat": 0.20, b" cats": 0.55, b"\n": 0.05, b"s": 0.05}
 HALF = np.array([0.5, 0.5])
+
+
+WEIGHTS = {"ada": 0.5, "bob": 0.3, "cyd": 0.2}
+CHECKS = [
+    *check_method(Unite),
+    *check_method(Unite, k=1, missing="zero"),
+    *check_method(Unite, missing="exact", weights=WEIGHTS),
+]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+def test_it_keeps_the_contract(check: Any, tmp_path: Path) -> None:
+    check(tmp_path)
 
 
 def fused(method: Unite, *views: object, weights: np.ndarray | None = None) -> dict[bytes, float]:
@@ -60,23 +75,39 @@ def test_k4_ends_of_both_members_are_one_end() -> None:
     assert max(got, key=got.__getitem__) == b""
 
 
+# logits −1 and −2 of A's two best strings; what is left is spread over ten that nobody asks for
+BEST = {b"x": float(np.exp(-1.0)), b"y": float(np.exp(-2.0))}
+REST = {bytes([48 + i]): (1 - sum(BEST.values())) / 10 for i in range(10)}
+
+
 def test_k6_a_string_that_a_member_cannot_write_is_no_phantom_winner() -> None:
-    # logits (-1, -2) over two strings of A, a third that A has no token for: softmax (.731, .269, 0)
-    p = np.exp([-1.0, -2.0])
-    a = view({b"x": p[0] / 2, b"y": p[1] / 2, b"rest": 1 - p.sum() / 2})
-    b = view({b"q": 1.0})
-    got, _ = Unite(k=2, missing="zero").fuse([a, b], np.array([1.0, 0.0]))
-    order = {t: float(x) for t, x in zip(got.texts, got.p, strict=True)}
-    assert order[b"q"] == 0.0
-    rest = 1 - p.sum() / 2
-    assert order[b"rest"] == pytest.approx(rest / (rest + p[0] / 2))
-
-
-def test_k6_the_two_strings_that_it_can_write_keep_their_softmax() -> None:
     # were the third's logit set to 0, softmax(-1, -2, 0) = (.245, .090, .665) and the phantom would win
-    a = view({b"x": 0.731, b"y": 0.269})
-    got = fused(Unite(k=2, missing="zero"), a, view({b"q": 1.0}), weights=np.array([1.0, 0.0]))
-    assert got == {b"x": 0.731, b"y": 0.269, b"q": 0.0}
+    a, b, only_a = view(BEST | REST), view({b"qq": 0.9, b"x": 0.1}), np.array([1.0, 0.0])
+    expected = {b"x": 0.731, b"y": 0.269, b"qq": 0.0}
+    assert fused(Unite(k=2, missing="zero"), a, b, weights=only_a) == expected
+    fusing = Unite(k=2, missing="exact").fuse([a, b], only_a)
+    (ask,) = next(fusing)
+    assert list(ask.args["spans"]) == [b"qq"]
+    with pytest.raises(StopIteration) as stop:
+        fusing.send([Reply([Tokens((b"q", b"q"), np.array([-np.inf, -np.inf]))])])
+    got, _ = stop.value.value
+    assert {t: round(float(x), 3) for t, x in zip(got.texts, got.p, strict=True)} == expected
+
+
+def test_k6_by_the_paper_s_rule_two_strings_with_one_first_sub_token_both_have_its_logit() -> None:
+    # "xx" reads as x and x: softmax(-1, -2, -1) = (.422, .155, .422), never a logit of 0
+    got = fused(Unite(k=2), view(BEST | REST), view({b"xx": 0.9, b"x": 0.1}), weights=np.array([1.0, 0.0]))
+    assert got == {b"x": 0.422, b"y": 0.155, b"xx": 0.422}
+
+
+def test_it_asks_for_its_k_and_for_scores_only_by_the_exact_rule() -> None:
+    assert (Unite(k=7).needs().topk, Unite(k=7).needs().full, Unite().needs().score) == (7, False, False)
+    assert Unite(missing="exact").needs().score
+
+
+def test_what_is_cut_to_the_best_strings_is_neither_complete_nor_a_mixture() -> None:
+    assert not Unite().complete
+    assert Unite().mixture(HALF) is None
 
 
 def test_k2_a_member_fused_with_itself_is_itself() -> None:

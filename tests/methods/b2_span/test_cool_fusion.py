@@ -17,8 +17,17 @@ from septet.core.session import Draft
 from septet.core.types import Completion, Query, Tokens, Verdict
 from septet.methods.b2_span._together import Candidate
 from septet.methods.b2_span.cool_fusion import CoolFusion
+from septet.testing.contract import Check, check_method
 from septet.testing.scripted import drive
 from septet.testing.toys import toy_config, toy_house
+from speaker import Speaker, together
+
+CHECKS = [*check_method(CoolFusion), *check_method(CoolFusion, segments="shortest", rerank=True)]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=str)
+def test_cool_fusion_keeps_the_contract(check: Check, tmp_path: Path) -> None:
+    check(tmp_path)
 
 
 def read(*p: float) -> Tokens:
@@ -210,6 +219,17 @@ def test_k2_a_member_fused_with_its_twin_says_what_it_says_alone(
 
     own, together, streamed = asyncio.run(both())
     assert own == together == streamed == "Goethe wrote Faust."
+
+
+def test_a_segment_is_committed_as_its_authors_own_tokens_and_to_others_as_text() -> None:
+    ada = Speaker({b"": {b" ca": 0.9}, b" ca": {b"ts": 0.9}, b" cats": {b" sit": 0.9}})
+    bob = Speaker({b"": {b" cats": 0.9}, b" cats": {b" s": 0.9}, b" cats s": {b"it": 0.9}})
+    cyd = Speaker({}, always={b" dogs": 0.3})
+    verdict, _ = together(CoolFusion(), {"ada": ada, "bob": bob, "cyd": cyd})
+    assert verdict.text == " cats sit"
+    assert ada.pushed == [b" ca", b"ts", b" sit"]
+    assert bob.pushed == [b" cats", b" s", b"it"]
+    assert cyd.pushed == [b" cats", b" sit"]
 
 
 def test_it_streams_unless_it_ranks_again() -> None:

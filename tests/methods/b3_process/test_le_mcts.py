@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from septet.core.money import Usage
 from septet.core.types import Completion, Query, Tokens, Verdict
 from septet.methods.b3_process.le_mcts import LeMcts, Search, selected
 from septet.parts.decoding.tree import Node, Statistics, Tree
+from septet.testing.contract import Check, check_method
 from septet.testing.scripted import drive, seat
 
 POOL = SeatPool((seat("ada"), seat("bob")), {"verifier": (seat("judge"),)})
@@ -209,12 +211,65 @@ def test_log_probability_becomes_the_geometric_mean_of_a_step_given_what_comes_b
     assert scored[1][0] == first and scored[1][1][0] in ("ada 2\n", "bob 2\n")
 
 
+def test_consensus_is_one_over_the_mean_perplexity_of_the_verifiers() -> None:
+    # perplexities of the step: ada 2 (half on each token), bob 4; mean 3
+    logp = {"ada": np.log([0.5, 0.5]), "bob": np.log([0.25])}
+
+    def answers(ask: Ask) -> Any:
+        if ask.do == "score":
+            return [Tokens((b"x",) * len(logp[ask.to.name]), logp[ask.to.name])]
+        return two_lines(ask)
+
+    pool = SeatPool(POOL.members, {"verifier": POOL.members})
+    verdict, asked = searched(answers, pool=pool, verify="consensus", iterations=1)
+    assert verdict.confidence == pytest.approx(1 / 3)
+    assert [a.to.name for a in asked if a.do == "score"] == ["ada", "bob"]
+
+
+def test_with_several_verifiers_log_probability_is_the_mean_of_their_geometric_means() -> None:
+    def answers(ask: Ask) -> Any:
+        if ask.do == "score":
+            return [Tokens((b"x",), np.log([0.5 if ask.to.name == "ada" else 0.25]))]
+        return two_lines(ask)
+
+    pool = SeatPool(POOL.members, {"verifier": POOL.members})
+    assert searched(answers, pool=pool, verify="logp", iterations=1)[0].confidence == pytest.approx(0.375)
+
+
+def test_an_impossible_step_has_the_value_zero() -> None:
+    def answers(ask: Ask) -> Any:
+        if ask.do == "score":
+            return [Tokens((b"x",), np.array([-np.inf]))]
+        return two_lines(ask)
+
+    for verify in ("logp", "consensus"):
+        assert searched(answers, verify=verify, iterations=1)[0].confidence == 0.0
+
+
+def test_a_reward_model_reads_the_whole_answer_with_what_the_query_began() -> None:
+    _, asked = searched(two_lines, Query.of("?", prefix="So: "), iterations=1)
+    [texts] = [ask.args["texts"] for ask in asked if ask.do == "rate"]
+    assert texts in (["So: ada 1\n"], ["So: bob 1\n"])
+
+
+def test_a_verifier_that_fails_is_left_out_from_then_on() -> None:
+    pool = SeatPool(POOL.members, {"verifier": (seat("judge"), seat("other"))})
+
+    def answers(ask: Ask) -> Any:
+        return BackendError("other is down") if ask.to.name == "other" else two_lines(ask)
+
+    verdict, asked = searched(answers, pool=pool, iterations=5)
+    assert sum(ask.to.name == "other" for ask in asked) == 1
+    assert verdict.reason.endswith("verifier failed: other is down")
+
+
 @pytest.mark.parametrize(
     ("verify", "needed"),
     [
         ("rate", Caps(rate=True)),
         ("graded", Caps(text=True)),
         ("logp", Caps(score=True, continues=True)),
+        ("consensus", Caps(score=True, continues=True)),
     ],
 )
 def test_what_a_verifier_must_offer_depends_on_how_it_rates(verify: Any, needed: Caps) -> None:
@@ -227,3 +282,8 @@ def test_the_order_of_members_changes_nothing() -> None:
     reverse, _ = searched(two_lines, pool=turned, iterations=9)
     assert straight.text == reverse.text
     np.testing.assert_array_equal(straight.weights, reverse.weights[::-1])
+
+
+@pytest.mark.parametrize("check", check_method(LeMcts, verify="consensus"), ids=str)
+def test_the_contract_holds_with_consensus(check: Check, tmp_path: Path) -> None:
+    check(tmp_path)

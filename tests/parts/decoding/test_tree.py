@@ -6,7 +6,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from septet.parts.decoding.tree import Backup, Node, Statistics, Tree, backed_up, uct
+from septet.parts.decoding.tree import (
+    Backup,
+    Node,
+    OverSteps,
+    Statistics,
+    Tree,
+    backed_up,
+    merged,
+    over_steps,
+    uct,
+)
 
 PARENTS = [-1, 0, 0, 1]
 
@@ -54,3 +64,35 @@ def test_a_path_goes_from_below_the_root_to_the_node() -> None:
     nodes = (Node(-1, "", 0, -1), Node(0, "a", 0, 0), Node(0, "b", 0, 1), Node(1, "ac", 0, 1))
     tree = Tree(nodes)
     assert (tree.path(3), tree.path(0), tree.children(0)) == ([1, 3], [], [1, 2])
+
+
+def node(text: str, member: int, parent: int = 0, **facts: bool) -> Node:
+    return Node(parent, text, 0.0, member, authors=(member,), **facts)
+
+
+def test_equal_steps_after_one_node_are_one_node_with_all_its_authors() -> None:
+    found = merged([node("b\n", 2), node("a\n", 1), node("b\n", 0), node("b\n", 0)])
+    assert [(n.text, n.member, n.authors) for n in found] == [("a\n", 1, (1,)), ("b\n", 0, (0, 2))]
+
+
+def test_the_order_of_merged_nodes_does_not_depend_on_who_wrote_first() -> None:
+    nodes = [node("b\n", 2), node("a\n", 1, 1), node("a\n", 1), node("b\n", 0)]
+    assert merged(nodes) == merged(nodes[::-1])
+
+
+def test_the_same_step_after_other_nodes_is_another_node() -> None:
+    assert len(merged([node("b\n", 2), node("b\n", 0, 1)])) == 2
+
+
+def test_whole_answers_are_equal_where_only_the_last_newline_differs_but_open_lines_are_not() -> None:
+    whole = {"ended": True, "closed": True}
+    assert [n.authors for n in merged([node("x\n", 0, **whole), node("x", 1, **whole)])] == [(0, 1)]
+    assert len(merged([node("x\n", 0), node("x", 1)])) == 2  # the second was cut off, and goes on in its line
+    assert len(merged([node("x\n", 0), node("x", 1, **whole)])) == 2
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"), [("last", 0.4), ("min", 0.2), ("product", 0.064), ("mean", 1.4 / 3)]
+)
+def test_the_steps_of_a_path_make_one_value(rule: OverSteps, value: float) -> None:
+    assert over_steps(np.array([0.8, 0.2, 0.4]), rule) == pytest.approx(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,24 @@ def test_a_character_that_the_tokenizer_drops_is_spelled_by_bytes_where_it_can_b
     pieces = [b"", b"a", b"\xe2", b"\x96", b"\x81"]
     lossy = PackedVocab.of(pieces, end_ids=(0,), tokenise=lambda text: [1 for c in text.decode() if c == "a"])
     assert lossy.tokenise("a▁a".encode()) == [1, 2, 3, 4, 1]
+
+
+def test_an_accent_that_is_joined_to_its_letter_costs_its_own_place_only() -> None:
+    # As Unicode's composed forms do it: "e" and U+0301 become "é", each alone stays what it is.
+    pieces = [b"", b"abab", b"e", b"\xcc\x81", "é".encode(), b"a", b"b"]
+    ids = {piece.decode(errors="surrogateescape"): i for i, piece in enumerate(pieces) if piece}
+
+    def composing(text: bytes) -> list[int]:
+        found, rest = list[int](), unicodedata.normalize("NFC", text.decode())
+        while rest:
+            piece = next(p for p in ("abab", "a", "b", "é", "e", "\u0301") if rest.startswith(p))
+            found, rest = [*found, ids[piece]], rest[len(piece) :]
+        return found
+
+    vocab = PackedVocab.of(pieces, end_ids=(0,), tokenise=composing)
+    text = "ababababe\u0301abababab".encode()
+    assert vocab.join(vocab.tokenise(text)) == text
+    assert vocab.tokenise(text) == [1, 1, 2, 3, 1, 1]
 
 
 def test_what_cannot_be_spelled_raises_and_names_the_byte(vocab: PackedVocab) -> None:

@@ -18,6 +18,9 @@ class TokenMethod(Method):
 
     consults: ClassVar[bool] = False
 
+    asks: ClassVar[bool] = False
+    """`fuse` asks the members itself: its views show nothing, and no forward is made for them."""
+
     @property
     def complete(self) -> bool:
         """Whether each fused distribution covers all that may come next, and s does not change: then a text is
@@ -33,6 +36,10 @@ class TokenMethod(Method):
         """The members whose hidden state `fuse` or `consult` reads, as `Next.hidden`."""
         return ()
 
+    def remark(self, s: Any) -> str:
+        """What the verdict says about the decoding, beside each member's support; "" for nothing."""
+        return ""
+
     def start(self, query: Query, prompts: Sequence[Tokens | None], prepared: Any, state: Any) -> Any:
         """The request's value s, before the first token."""
         return None
@@ -46,7 +53,8 @@ class TokenMethod(Method):
         raise NotImplementedError
 
     def offers(self, members: Sequence[Caps]) -> Caps:
-        """A token-level ensemble streams, and can be a member of another: it reports its top k."""
+        """A token-level ensemble streams, and can be a member of another: it reports its top k, and scores a
+        text on forks of its members."""
         both = members[0]
         for caps in members[1:]:
             both &= caps
@@ -58,6 +66,7 @@ class TokenMethod(Method):
             logprobs=True,
             seed=both.seed,
             fork=both.fork,
+            score=both.fork,
             continues=both.continues,
             topk=k,
             context=both.context,

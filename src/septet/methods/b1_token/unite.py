@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from septet.core.caps import Caps
-from septet.core.errors import BadParameter
 from septet.core.facets import Facets, Family, Goal, Granularity, Strategy
 from septet.core.method import Asking, Card, method, param
 from septet.core.session import Fused, Next, View
 from septet.core.types import Floats, Query, Tokens
 from septet.methods.b1_token._family import TokenMethod
 from septet.parts.decoding.fuse import logp_table, mixture, renormalised, strings_of, union
+from septet.parts.decoding.weights import by_score
 
 CARD = Card(
     paper="2410.03777",
@@ -81,14 +81,7 @@ class Unite(TokenMethod):
 
     def weights_of(self, names: Sequence[str]) -> Floats:
         """(n_members,) weights in the pool's order, summing to one."""
-        if self.weights is None:
-            return np.full(len(names), 1.0 / len(names))
-        unknown = [name for name in self.weights if name not in names]
-        if unknown or min(self.weights.values()) < 0 or not sum(self.weights.values()):
-            rule = f"must give a number ≥ 0 to some of {list(names)}, not all 0"
-            raise BadParameter("unite.weights", dict(self.weights), rule)
-        w = np.array([self.weights.get(name, 0.0) for name in names])
-        return w / w.sum()  # type: ignore[no-any-return]
+        return by_score(self.weights, names, "unite.weights")
 
     def fuse(self, views: Sequence[View | None], s: Floats) -> Any:
         tops = [{} if v is None else strings_of(v, self.k) for v in views]

@@ -14,8 +14,9 @@ from septet.methods.b2_span._together import Candidate, Scores, Spans, Together
 
 
 class SpanMethod(Method):
-    """Gives `start`, `spans` and `choose`. Candidates come sorted by bytes, so that a tie does not depend on
-    the members' order. A method whose `conclude` may take another text does not stream."""
+    """Gives `start`, `spans` and `choose`; one whose members do not each write one span gives `propose`, too.
+    Candidates come sorted by bytes, so that a tie does not depend on the members' order. A method whose
+    `conclude` may take another text does not stream."""
 
     def start(self, query: Query, pool: SeatPool, prepared: Any, state: Any) -> Any:
         """The request's value s, before the first span."""
@@ -23,7 +24,11 @@ class SpanMethod(Method):
 
     def spans(self, s: Any) -> Spans:
         """How the next spans are written."""
-        raise NotImplementedError
+        return Spans()
+
+    def propose(self, together: Together, s: Any) -> Asking[tuple[list[Candidate], Any]]:
+        """The candidates for the next span, and the next s; by default a span of each member."""
+        return (yield from together.written(self.spans(s))), s
 
     def choose(
         self, candidates: Sequence[Candidate], tokens: Scores, s: Any
@@ -61,14 +66,13 @@ class SpanMethod(Method):
         together.opened((yield [m.open(query) for m in pool.members]))
         while together.finish is None:
             spans = self.spans(s)
-            candidates = yield from together.written(spans)
+            yield from together.staying(spans.who)
+            candidates, s = yield from self.propose(together, s)
             if not candidates:
                 break  # every context is full
-            ended = [i for i, c in enumerate(candidates) if c.ended]
-            if spans.ended_wins and ended:
-                index = ended[0]
-            else:
-                tokens = yield from together.scored(candidates, spans)
-                index, s = yield from asking(self.choose(candidates, tokens, s))
+            if spans.ended_wins:
+                candidates = [c for c in candidates if c.ended] or candidates
+            tokens = yield from together.scored(candidates, spans)
+            index, s = yield from asking(self.choose(candidates, tokens, s))
             yield from together.committed(candidates[index], self.streams)
         return (yield from asking(self.conclude(query, together.verdict(), pool, s)))

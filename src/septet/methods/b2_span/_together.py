@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -17,7 +18,7 @@ from septet.parts.decoding.spans import whole_characters
 from septet.parts.decoding.stopping import Stopping
 
 FIRST_TOKENS = 4
-"""Tokens of a first draft: enough for most words and for what shows that they are complete."""
+"""Tokens of a first draft: enough for most single words and for what shows that they are complete."""
 
 MAX_TOKENS = 256
 """The length of an answer where nobody says."""
@@ -32,11 +33,13 @@ a member has failed."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spans:
-    """How the next spans are written: at most `max_tokens`, up to one of `until`, cut by `trim`, by the
-    members `who` (None: all). `ended_wins`: a draft that ends the answer is taken without scoring; a sole
-    candidate is scored only if `score_sole`."""
+    """How the next spans are written: at most `max_tokens`, up to one of `until`, cut by `trim`; a draft of
+    `first_tokens` is tried first. `who`: the members that go on (None: all); the others leave for good.
+    `ended_wins`: where drafts end the answer, one of them is taken; a sole candidate is scored only if
+    `score_sole`."""
 
     max_tokens: int = 16
+    first_tokens: int = FIRST_TOKENS
     until: tuple[bytes, ...] = ()
     trim: Trim = lambda draft: draft.text
     temperature: float = 0.0
@@ -47,12 +50,17 @@ class Spans:
 
 
 class Candidate(NamedTuple):
-    """A span, whether it ends the answer, who wrote it, and its tokens as its wordiest author counts them."""
+    """A span, whether it ends the answer, who wrote it, and its tokens as its wordiest author counts them.
+
+    `spelled`: the span as an author's own tokens, without END; an author whose tokens do not end where the
+    span does is not in it.
+    """
 
     text: bytes
     ended: bool
     authors: tuple[int, ...]
     n_tokens: int
+    spelled: Mapping[int, tuple[bytes, ...]] = MappingProxyType({})
 
 
 class Together:
@@ -84,11 +92,25 @@ class Together:
 
     def each(self, asks: Mapping[int, Ask]) -> Asking[dict[int, Any]]:
         """One call per member: member → value. A member that fails leaves the answer."""
-        values = self._kept(asks, (yield list(asks.values())))
-        for i in asks.keys() - values.keys():
+        values = yield from self.all_of(list(asks.items()))
+        return {i: value for i, value in zip(asks, values, strict=True) if i in self.sessions}
+
+    def all_of(self, asks: Sequence[tuple[int, Ask]]) -> Asking[list[Any]]:
+        """Any number of calls per member: their values in order. A member that fails in one of them leaves
+        the answer, and all its values are None."""
+        replies = (yield [ask for _, ask in asks]) if asks else []
+        failed = {i: reply for (i, _), reply in zip(asks, replies, strict=True) if not reply.ok}
+        self.errors += [str(reply.error) for reply in failed.values()]
+        for i in failed:
             del self.sessions[i]
         self._not_alone()
-        return values
+        return [None if i in failed else reply.value for (i, _), reply in zip(asks, replies, strict=True)]
+
+    def staying(self, who: Sequence[int] | None) -> Asking[None]:
+        """Closes the sessions of those that are not named; None: everybody stays."""
+        leaving = [] if who is None else [i for i in self.sessions if i not in who]
+        if leaving:
+            yield [self.sessions.pop(i).close() for i in leaving]
 
     def _kept(self, who: Iterable[int], replies: Sequence[Reply]) -> dict[int, Any]:
         self.errors += [str(reply.error) for reply in replies if not reply.ok]
@@ -101,10 +123,10 @@ class Together:
     # --- one span ----------------------------------------------------------------------------------
 
     def written(self, spans: Spans) -> Asking[list[Candidate]]:
-        """Every writer's span, equal ones merged; who has no complete one yet writes again, twice as far."""
-        waiting: Sequence[int] = range(len(self.names)) if spans.who is None else spans.who
+        """Every member's span, equal ones merged; who has no complete one yet writes again, twice as far."""
+        waiting: Sequence[int] = range(len(self.names))
         longest = min(spans.max_tokens, self.left)
-        n_tokens, found = min(FIRST_TOKENS, longest), list[Candidate]()
+        n_tokens, found = min(spans.first_tokens, longest), list[Candidate]()
         while waiting:
             asks = {
                 i: seat.write(spans.until, n_tokens, self._sampler(i, spans))
@@ -115,7 +137,7 @@ class Together:
             found += [cut for cut in cuts.values() if cut is not None]
             waiting = [i for i, cut in cuts.items() if cut is None]
             n_tokens = min(2 * n_tokens, longest)
-        return _merged(found)
+        return merged(found)
 
     def _sampler(self, i: int, spans: Spans) -> Sampler:
         """A query's own sampling wins; draws depend on the member's name, not on its place."""
@@ -152,11 +174,27 @@ class Together:
         if self.answer.ended or chosen.ended or self.left <= 0:
             self.finish = self.answer.ended or ("stop" if chosen.ended else "length")
             self.answer = self.answer.closed()
-        if chosen.text:
-            yield from self.each({i: seat.push(chosen.text) for i, seat in self.everyone()})
+        yield from self._pushed(chosen)
         piece = self.answer.passed[before:]
         if piece and streams:
             yield [Emit(piece, {self.names[i]: part for i in chosen.authors})]
+
+    def _pushed(self, chosen: Candidate) -> Asking[None]:
+        """Everybody reads the text, but an author goes on with its own tokens.
+
+        So a member that is fused with itself stays on its own path, also where that is not its tokenizer's
+        reading of the text (a blank line, an emoji): the commit rule `own` for spans of several tokens.
+        """
+        if not chosen.text:
+            return
+        own = {i: own_ids(seat, chosen.spelled[i]) for i, seat in self.everyone() if i in chosen.spelled}
+        asks = {i: seat.push(chosen.text) for i, seat in self.everyone() if not own.get(i)}
+        place = 0
+        while asks or any(len(ids) > place for ids in own.values()):
+            for i, seat in self.live(i for i, ids in own.items() if len(ids) > place):
+                asks[i] = seat.push(chosen.spelled[i][place], id=own[i][place])
+            yield from self.each(asks)
+            asks, place = {}, place + 1
 
     def verdict(self) -> Verdict:
         """The whole text, each member's share (n_members,) in its spans, and how it ended."""
@@ -171,6 +209,24 @@ class Together:
         )
 
 
+def own_ids(seat: Seat, pieces: Sequence[bytes]) -> tuple[int, ...]:
+    """The ids of a member's own tokens; () where it does not know its whole vocabulary, or one is no token."""
+    if seat.vocab is None or not seat.vocab.digest:
+        return ()
+    ids = [seat.vocab.ids_of(piece)[:1] for piece in pieces]
+    return tuple(i for (i,) in ids) if all(ids) else ()
+
+
+def spelling(draft: Draft, text: bytes) -> tuple[bytes, ...]:
+    """The tokens of a draft that spell a text; () where it does not begin with it, or no token ends there."""
+    if not draft.text.startswith(text):
+        return ()
+    pieces = [piece for piece in draft.tokens.texts if piece]
+    sizes = np.cumsum([0, *map(len, pieces)])
+    used = int(np.searchsorted(sizes, len(text)))
+    return tuple(pieces[:used]) if used < len(sizes) and sizes[used] == len(text) else ()
+
+
 def _cut(draft: Draft, author: int, trim: Trim, n_tokens: int, longest: int) -> Candidate | None:
     """A writer's span; None: it has to write further. What cannot get longer is taken as it is."""
     text = trim(draft)
@@ -181,17 +237,25 @@ def _cut(draft: Draft, author: int, trim: Trim, n_tokens: int, longest: int) -> 
         text = draft.text if draft.ended else whole_characters(draft.text)
     sizes = np.cumsum([len(piece) for piece in draft.tokens.texts if piece])
     used = int(np.searchsorted(sizes, len(text))) + 1 if text else 0
-    return Candidate(text, draft.ended and text == draft.text, (author,), used)
+    own = spelling(draft, text)
+    ended = draft.ended and text == draft.text
+    return Candidate(text, ended, (author,), used, {author: own} if own else {})
 
 
-def _merged(found: Sequence[Candidate]) -> list[Candidate]:
+def merged(found: Sequence[Candidate]) -> list[Candidate]:
     """Equal spans are one candidate with all its authors; sorted by bytes, without empty ones that go on."""
     groups: dict[tuple[bytes, bool], list[Candidate]] = {}
     for candidate in found:
         if candidate.text or candidate.ended:
             groups.setdefault((candidate.text, candidate.ended), []).append(candidate)
     return [
-        Candidate(text, ended, tuple(sorted(c.authors[0] for c in same)), max(c.n_tokens for c in same))
+        Candidate(
+            text,
+            ended,
+            tuple(sorted({i for c in same for i in c.authors})),
+            max(c.n_tokens for c in same),
+            {i: own for c in reversed(same) for i, own in c.spelled.items()},
+        )
         for (text, ended), same in sorted(groups.items())
     ]
 

@@ -27,8 +27,10 @@ CARD = Card(
         supervised=False,
     ),
     differs=(
-        "segments end at bytes, not where decoding and encoding again gives the same tokens",
-        "the winner's bytes are committed by the session's rule in place of a window of four words",
+        "segments end at bytes where one of the writer's tokens ends, not where decoding and encoding again gives"
+        " the same tokens",
+        "the winner's authors keep their own tokens, the others read its bytes by the session's rule; the paper"
+        " encodes a window of four words again",
         "a segment that all members wrote is taken without scoring; the paper scores it to the same effect",
         "the end of an answer is part of its last segment and is scored with it",
         "a text without white space (Chinese, Japanese) is cut after `max_tokens` tokens",

@@ -1,4 +1,4 @@
-"""How a verifier rates partial answers: a process reward model, a graded judgement, or mean log-probability."""
+"""How a verifier rates partial answers: a process reward model, a graded judgement, or how likely a step is."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from septet.core.method import Ask, Asking, Rng, Seat
 from septet.core.types import Completion, Floats, Query
 from septet.parts.decoding.tree import Node, Tree
 
-Verify = Literal["rate", "graded", "logp"]
+Verify = Literal["rate", "graded", "logp", "consensus"]
 
 NEEDED = {
     "rate": Caps(rate=True),
     "graded": Caps(text=True),
     "logp": Caps(score=True, continues=True),
+    "consensus": Caps(score=True, continues=True),
 }
 """What a verifier must offer."""
 
@@ -33,53 +34,71 @@ UNKNOWN = 0.5
 
 
 class Verifier:
-    """The actors of the role `verifier`, and what could not be read of what they said."""
+    """What is asked of the verifiers, who of them `failed` (by name, with the error), and what could not be read."""
 
-    def __init__(self, verify: Verify, query: Query, actors: Sequence[Seat], prompts: str) -> None:
-        self.verify, self.query, self.actors, self.prompts = verify, query, actors, prompts
+    def __init__(self, verify: Verify, query: Query, prompts: str) -> None:
+        self.verify, self.query, self.prompts = verify, query, prompts
         self.n_unreadable = 0
-        self.errors: list[str] = []
+        self.failed: dict[str, str] = {}
 
-    def values(self, nodes: Sequence[Node], tree: Tree, rng: Rng) -> Asking[Floats]:
-        """(n_nodes,): the mean over the actors; a node that adds nothing has the value of its parent.
+    def values(self, nodes: Sequence[Node], tree: Tree, actors: Sequence[Seat], rng: Rng) -> Asking[Floats]:
+        """(n_nodes,): the value that the actors agree on; a node that adds nothing has the value of its parent.
 
-        A failed actor is left out; if all fail, the error of the first one is raised.
+        An actor that fails is left out from then on; if all have failed, the error of the first one is raised.
         """
-        adds = [bool(self._step(node, tree).strip()) for node in nodes]
+        adds = [bool(_step(node, tree).strip()) for node in nodes]
         rated = [node for node, more in zip(nodes, adds, strict=True) if more]
-        asks = [self._ask(actor, node, tree, rng) for actor in self.actors for node in rated]
-        replies = yield asks
-        if asks and not any(reply.ok for reply in replies):
+        actors = [actor for actor in actors if actor.name not in self.failed]
+        jobs = [(i, group) for i in range(len(actors)) for group in self._groups(rated)]
+        replies = yield [self._ask(actors[i], [rated[j] for j in group], tree, rng) for i, group in jobs]
+        if jobs and not any(reply.ok for reply in replies):
             replies[0].value  # noqa: B018  reading the value of a failed reply raises its error
-        self.errors += [str(reply.error) for reply in replies if not reply.ok]
-        read = [self._read(reply.value) if reply.ok else np.nan for reply in replies]
-        means = iter(self._means(np.array(read).reshape(len(self.actors), len(rated))))
+        read = np.full((len(actors), len(rated)), np.nan)
+        for (i, group), reply in zip(jobs, replies, strict=True):
+            if reply.ok:
+                read[i, group] = self._read(reply.value)
+            else:
+                self.failed[actors[i].name] = str(reply.error)
+        agreed = iter(self._agreed(read))
         parents = [tree.nodes[node.parent].value for node in nodes]
-        return np.array([next(means) if more else parent for more, parent in zip(adds, parents, strict=True)])
+        return np.array(
+            [next(agreed) if more else parent for more, parent in zip(adds, parents, strict=True)]
+        )
 
     def notes(self) -> list[str]:
         """What the reason of the verdict has to say about the ratings."""
         unreadable = f"{self.n_unreadable} steps without a readable rating count {UNKNOWN}"
-        errors = [f"verifier failed: {error}" for error in dict.fromkeys(self.errors)]
+        errors = [f"verifier failed: {error}" for error in dict.fromkeys(self.failed.values())]
         return ([unreadable] if self.n_unreadable else []) + errors
 
-    def _means(self, ratings: Floats) -> Floats:
-        """(n_nodes,) means over the actors (n_actors, n_nodes), unreadable ones left out."""
-        known = ~np.isnan(ratings)
-        self.n_unreadable += int((~known.any(axis=0)).sum())
-        total = np.where(known, ratings, 0.0).sum(axis=0)
-        return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), UNKNOWN)
-
-    def _step(self, node: Node, tree: Tree) -> str:
-        return node.text[len(tree.nodes[node.parent].text) :]
-
-    def _ask(self, actor: Seat, node: Node, tree: Tree, rng: Rng) -> Ask:
+    def _groups(self, rated: Sequence[Node]) -> list[list[int]]:
+        """Which nodes share one call: all, those of one parent, whose prefix is read once, or one each."""
         if self.verify == "rate":
-            return actor.rate(self.query, [node.text])
+            return [list(range(len(rated)))] if rated else []
         if self.verify == "graded":
-            return actor.complete(self._judgement(node.text, rng), purpose="judgement")
-        so_far = self.query.but(prefix=self.query.prefix + tree.nodes[node.parent].text)
-        return actor.score(so_far, [self._step(node, tree)])
+            return [[j] for j in range(len(rated))]
+        parents = dict.fromkeys(node.parent for node in rated)
+        return [[j for j, node in enumerate(rated) if node.parent == parent] for parent in parents]
+
+    def _agreed(self, read: Floats) -> Floats:
+        """(n_nodes,) from what the actors said, (n_actors, n_nodes), NaN left out: the mean of ratings in 0..1,
+        or one over the mean of perplexities."""
+        known = ~np.isnan(read)
+        self.n_unreadable += int((~known.any(axis=0)).sum())
+        total = np.where(known, read, 0.0).sum(axis=0)
+        mean = total / np.maximum(known.sum(axis=0), 1)
+        if self.verify == "consensus":
+            mean = 1 / np.maximum(mean, 1.0)
+        return np.where(known.any(axis=0), mean, UNKNOWN)
+
+    def _ask(self, actor: Seat, nodes: Sequence[Node], tree: Tree, rng: Rng) -> Ask:
+        """One call for a group of nodes."""
+        if self.verify == "rate":
+            return actor.rate(self.query, [self.query.prefix + node.text for node in nodes])
+        if self.verify == "graded":
+            return actor.complete(self._judgement(nodes[0].text, rng), purpose="judgement")
+        so_far = self.query.but(prefix=self.query.prefix + tree.nodes[nodes[0].parent].text)
+        return actor.score(so_far, [_step(node, tree) for node in nodes])
 
     def _judgement(self, solution: str, rng: Rng) -> Query:
         """The question to a judge. The mark is drawn anew, so that no solution can write it."""
@@ -88,12 +107,20 @@ class Verifier:
         text = template.format(mark=mark, question=self.query.text, solution=self.query.prefix + solution)
         return Query.of(text, temperature=0.0, max_tokens=JUDGEMENT_TOKENS)
 
-    def _read(self, value: Any) -> float:
+    def _read(self, value: Any) -> Floats:
+        """What one call said of each node of its group: ratings in 0..1, or perplexities where they are averaged."""
         if self.verify == "rate":
-            return float(value[0, 0])
+            return np.asarray(value, dtype=np.float64)[:, 0]
         if self.verify == "graded":
-            return grade(value[0])
-        return float(np.exp(value[0].logp.mean())) if len(value[0]) else np.nan
+            return np.array([grade(value[0])])
+        mean = np.array([tokens.logp.mean() if len(tokens) else np.nan for tokens in value])
+        with np.errstate(over="ignore"):  # a step that is all but impossible has perplexity infinity
+            return np.exp(mean if self.verify == "logp" else -mean)  # type: ignore[no-any-return]
+
+
+def _step(node: Node, tree: Tree) -> str:
+    """What a node, which need not be in the tree yet, adds to the text of its parent."""
+    return node.text[len(tree.nodes[node.parent].text) :]
 
 
 def grade(judgement: Completion) -> float:

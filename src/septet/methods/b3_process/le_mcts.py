@@ -30,8 +30,9 @@ CARD = Card(
         " selection leads to a chain",
         "finished branches are not visited again, so no iteration is spent on them; the threshold that prunes"
         " weak children is left out",
-        "the verifier may be a process reward model as in the paper, a model asked for a grade, or"
-        " log-probability",
+        "the verifier may be a process reward model as in the paper, a model asked for a grade, one's mean"
+        " log-probability, or the mean perplexity of several",
+        "the same step by two members is two children, since an action is a member's",
         "an empty line is no step; its writer is asked again",
         "`max` and `mean` are for comparison; `optimistic` is the paper's rule",
     ),
@@ -87,8 +88,8 @@ class LeMcts(ProcessMethod):
     verify: Annotated[
         Verify,
         param(
-            "A step's value: the first column of a reward model, a grade that a model is asked for, or the"
-            " geometric mean of its tokens' probabilities."
+            "A step's value: the first column of a reward model, a grade that a model is asked for, the geometric"
+            " mean of its tokens' probabilities, or one over the mean of the verifiers' perplexities."
         ),
     ] = "graded"
 

@@ -1,18 +1,21 @@
 """Rules that make one distribution of several: from log-probabilities (n_members, t) over one list of strings.
 
 Each rule gives probabilities (t,) that sum to one. Rows are natural logs; a member without a view has a row of
-−inf, and is left out where the rule is a mean. Sums are float64.
+−inf, and is left out where the rule is a mean. Sums are float64; exponentials have the precision of the rows,
+which for 258,776 strings in float32 is some ten times as fast and rounds no more than the rows themselves do.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from septet.core.errors import RunError
 from septet.core.types import Floats
 from septet.parts.decoding.union import Logp
 
 Rows = Floats | Logp
+Kept = slice | NDArray[np.intp]
 
 
 def arithmetic(logp: Rows, weights: Floats) -> Floats:
@@ -28,7 +31,7 @@ def arithmetic(logp: Rows, weights: Floats) -> Floats:
     mixed = np.zeros(logp.shape[1])
     for row, weight in zip(logp[live], weights[live], strict=True):
         if weight:
-            mixed += weight * np.exp(row, dtype=np.float64)
+            mixed += weight * np.exp(row)
     return mixed / mixed.sum()  # type: ignore[no-any-return]
 
 
@@ -45,10 +48,12 @@ def geometric(logp: Rows, weights: Floats) -> Floats:
     live = _live(logp) & (weights != 0)
     if not live.any():
         raise RunError("no member that has an opinion has any weight")
-    with np.errstate(invalid="ignore"):
-        score = weights[live] @ logp[live].astype(np.float64)
-    score[np.isneginf(logp[live]).any(axis=0)] = -np.inf
-    return softmax(score)
+    rows = logp[live]
+    kept = _kept((rows > -np.inf).all(axis=0))
+    score = np.zeros(rows.shape[1])[kept]
+    for row, weight in zip(rows, weights[live], strict=True):
+        score += weight * row[kept]
+    return _distribution(score, kept, logp)
 
 
 def power(logp: Rows, weights: Floats, alpha: float) -> Floats:
@@ -62,11 +67,11 @@ def power(logp: Rows, weights: Floats, alpha: float) -> Floats:
         raise RunError("no member that has an opinion has any weight")
     rows = alpha * logp[live].astype(np.float64) + np.log(weights[live])[:, None]
     peak = rows.max(axis=0)
-    finite = np.isfinite(peak)
-    summed = np.full(rows.shape[1], -np.inf if alpha > 0 else np.inf)
-    with np.errstate(divide="ignore"):
-        summed[finite] = peak[finite] + np.log(np.exp(rows[:, finite] - peak[finite]).sum(axis=0))
-    return softmax(summed / alpha)
+    kept = _kept(np.isfinite(peak))  # not what is impossible for all, or with α < 0 for one
+    # 1/α magnifies what is rounded here
+    precision = logp.dtype if abs(alpha) >= 0.1 else np.dtype(np.float64)
+    parts = sum(np.exp((row[kept] - peak[kept]).astype(precision)) for row in rows)
+    return _distribution((peak[kept] + np.log(parts)) / alpha, kept, logp)
 
 
 def harmonic(logp: Rows, weights: Floats) -> Floats:
@@ -83,10 +88,12 @@ def minimum(logp: Rows) -> Floats:
     live = _live(logp)
     if not live.any():
         raise RunError("no member has an opinion")
-    return softmax(logp[live].astype(np.float64).min(axis=0))
+    least = logp[live].min(axis=0)
+    kept = _kept(least > -np.inf)
+    return _distribution(least[kept].astype(np.float64), kept, logp)
 
 
-def plausible(logp: Rows, alpha: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def plausible(logp: Rows, alpha: float) -> NDArray[np.bool_]:
     """(t,) whether p(x) ≥ α · max p, for one row (t,) (2210.15097, eq. 4).
 
     >>> plausible(np.log([.6, .35, .05]), .1).tolist()
@@ -95,14 +102,34 @@ def plausible(logp: Rows, alpha: float) -> np.ndarray[tuple[int, ...], np.dtype[
     return np.asarray(logp >= logp.max() + np.log(alpha)) if alpha > 0 else np.asarray(logp > -np.inf)
 
 
+def possible(logp: Rows, weights: Floats) -> NDArray[np.bool_]:
+    """(t,) whether no member that has an opinion and a weight ≠ 0 holds a string impossible.
+
+    >>> possible(np.array([[-1., -2.], [-np.inf, -.5]]), np.array([1., -1.])).tolist()
+    [False, True]
+    """
+    return np.asarray((logp[_live(logp) & (weights != 0)] > -np.inf).all(axis=0))
+
+
 def softmax(score: Floats) -> Floats:
     """(t,) exp(score) / Σ, in float64; −inf is 0."""
-    peak = score.max()
-    if not np.isfinite(peak):
+    kept = _kept(score > -np.inf)
+    return _distribution(score[kept], kept, score)
+
+
+def _distribution(score: Floats, kept: Kept, like: Rows) -> Floats:
+    """(t,) exp(score) / Σ where it is `kept`, in the precision of the rows `like` (…, t); 0 elsewhere."""
+    if not len(score) or not np.isfinite(peak := score.max()):
         raise RunError("the members agree on no string that may come next")
-    p = np.exp(score - peak)
+    p = np.zeros(like.shape[-1])
+    p[kept] = np.exp((score - peak).astype(like.dtype))
     return p / p.sum()  # type: ignore[no-any-return]
 
 
-def _live(logp: Rows) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+def _kept(possible: NDArray[np.bool_]) -> Kept:
+    """Indices of the possible strings; where that is all of them, a slice, which copies nothing."""
+    return slice(None) if possible.all() else np.flatnonzero(possible)
+
+
+def _live(logp: Rows) -> NDArray[np.bool_]:
     return np.asarray(logp.max(axis=1) > -np.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,6 +18,11 @@ class Stopping:
     passed: bytes = b""
     held: bytes = b""
     ended: Literal["", "stop", "until"] = ""
+
+    @property
+    def text(self) -> str:
+        """`passed` as text, without the bytes of a character that is not complete at its end."""
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(self.passed)
 
     def after(self, piece: bytes) -> Stopping:
         """The same answer with one more piece; the string that is complete first ends it.

@@ -1,12 +1,12 @@
-"""Tree search over reasoning steps: the nodes, UCT selection, and three rules to back values up.
+"""Tree search over reasoning steps: the nodes, equal steps merged, UCT selection, and three rules to back values up.
 
 Statistics are arrays over nodes: `n` (nodes,) visits, `v` (nodes,) backed-up values; node 0 is the root.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from septet.core.types import Floats
 
 Backup = Literal["optimistic", "max", "mean"]
+
+OverSteps = Literal["last", "min", "product", "mean"]
 
 Visits = NDArray[np.int64]
 
@@ -25,7 +27,8 @@ ROOT = 0
 class Node:
     """A partial answer. `text` is all of it, root to here; `value` the verifier's rating of it in 0..1;
     `member` who wrote its last step; `ended`: it is a whole answer; `closed`: nothing may follow, be it
-    whole, too deep or too long; `depth` in steps; `n_tokens` as its writers count them."""
+    whole, too deep or too long; `depth` in steps; `n_tokens` as its writers count them; `authors`: all who
+    wrote that last step, where equal steps were merged."""
 
     parent: int
     text: str
@@ -35,6 +38,7 @@ class Node:
     closed: bool = False
     depth: int = 0
     n_tokens: int = 0
+    authors: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,30 @@ class Tree:
             found.append(node)
             node = self.nodes[node].parent
         return found[::-1]
+
+    def step(self, node: int) -> str:
+        """What a node adds to the text of its parent."""
+        return self.nodes[node].text[len(self.nodes[self.nodes[node].parent].text) :]
+
+
+def merged(nodes: Iterable[Node]) -> list[Node]:
+    """Equal steps after one node as one node with all their authors, sorted by parent and text.
+
+    Whole answers are equal, too, where only the newline at the end differs. A step that was cut off is no
+    whole line, so it is not the line that reads the same.
+
+    >>> [(n.text, n.authors) for n in merged([Node(0, "b", .0, 1, authors=(1,)), Node(0, "a", .0, 1, authors=(1,)),
+    ...                                       Node(0, "b", .0, 0, authors=(0,))])]
+    [('a', (1,)), ('b', (0, 1))]
+    """
+    found = dict[tuple[int, str, bool, bool], Node]()
+    for node in sorted(nodes, key=lambda n: (n.parent, n.text, n.n_tokens)):
+        text = node.text.rstrip("\n") if node.ended else node.text
+        key = (node.parent, text, node.ended, node.closed)
+        first = found.setdefault(key, node)
+        authors = tuple(sorted({*first.authors, *node.authors}))
+        found[key] = replace(first, authors=authors, member=authors[0] if authors else first.member)
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -97,3 +125,17 @@ def backed_up(
             v[node] += ((value if rule == "mean" else best) - v[node]) / n[node]
         node = parents[node]
     return Statistics(n, v)
+
+
+def over_steps(values: Floats, rule: OverSteps) -> float:
+    """One value in 0..1 for a path from those of its steps (n_steps,), at least one.
+
+    >>> steps = np.array([.5, .8, .5])
+    >>> [round(over_steps(steps, rule), 3) for rule in ("last", "min", "product", "mean")]
+    [0.5, 0.5, 0.2, 0.6]
+    """
+    if rule == "last":
+        return float(values[-1])
+    if rule == "min":
+        return float(values.min())
+    return float(values.prod() if rule == "product" else values.mean())

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from septet.core.errors import BackendError
 from septet.core.session import END, Ids
+
+if TYPE_CHECKING:
+    from septet.parts.decoding.pretokenise import KnownReading
 
 Tokeniser = Callable[[bytes], list[int]]
 """Reads valid UTF-8 that stands in the middle of an answer: no BOS, no dummy prefix, nothing special parsed."""
@@ -42,6 +45,7 @@ class PackedVocab:
         self.end_ids = tuple(sorted(end_ids))
         self.masked_ids = masked_ids
         self._tokeniser = tokenise
+        self.reading: KnownReading | None = None  # how it makes its tokens, where its backend knows
         # Plain buffers: reading one item of a numpy array costs five times as much.
         self._bytes, self._at, self._sorted = packed.tobytes(), offsets.data, order.data
         self._found = lru_cache(1 << 16)(self._search)
@@ -62,11 +66,10 @@ class PackedVocab:
         masked = set(masked_ids) | {i for i, piece in enumerate(pieces) if not piece}
         masked -= ends
         spelled = [END if i in ends else piece for i, piece in enumerate(pieces)]
-        rank = np.zeros(len(pieces), dtype=np.int8) if normal is None else (~normal).astype(np.int8)
-        order = sorted(
-            (i for i in range(len(pieces)) if i not in ends and i not in masked),
-            key=lambda i: (spelled[i], rank[i], i),
-        )
+        # Normal pieces come first, so the stable sort leaves them first among equal bytes.
+        ranked = range(len(pieces)) if normal is None else np.argsort(~normal, kind="stable").tolist()
+        order = [i for i in ranked if i not in ends and i not in masked]
+        order.sort(key=spelled.__getitem__)
         lengths = np.fromiter((len(piece) for piece in spelled), dtype=np.int64, count=len(spelled))
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         small = np.int32 if offsets[-1] < 2**31 else np.int64
@@ -186,8 +189,20 @@ class PackedVocab:
             ids += (self._tokeniser(kept) if kept else []) + self._byte_by_byte(character)
             kept = b""
         ids += self._tokeniser(kept) if kept else []
-        # A tokenizer may lose a character in its context only; then nothing but single bytes is certain.
-        return ids if self.join(ids) == span else self._byte_by_byte(span)
+        return ids if self.join(ids) == span else self._in_halves(span)
+
+    def _in_halves(self, span: bytes) -> list[int]:
+        """Of a text whose characters are changed only where others stand beside them (a letter and its accent
+        joined to one): what can be read is read, and the place where it happens is cut in two."""
+        text = span.decode()
+        middle = len(text) // 2
+        ids: list[int] = []
+        for half in (text[:middle].encode(), text[middle:].encode()):
+            read = self._tokeniser(half)
+            if self.join(read) != half:
+                read = self._in_halves(half) if len(half.decode()) > 1 else self._byte_by_byte(half)
+            ids += read
+        return ids
 
     def _byte_by_byte(self, span: bytes) -> list[int]:
         ids = []

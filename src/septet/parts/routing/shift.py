@@ -98,7 +98,10 @@ class _LeftOut:
         depth = rows.shape[1] if np.isnan(scores).any() else min(depth, rows.shape[1])
         order = nearest(rows, depth)
         return cls(
-            np.take_along_axis(rows, order, axis=1), scores[~own][order], similarity[np.ix_(own, own)], scores[own]
+            np.take_along_axis(rows, order, axis=1),
+            scores[~own][order],
+            similarity[np.ix_(own, own)],
+            scores[own],
         )
 
     def pair(

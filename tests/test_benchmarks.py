@@ -149,4 +149,7 @@ def test_a_figure_is_a_median_with_its_range_and_a_missed_aim_is_only_printed() 
 def test_an_unknown_benchmark_is_named_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         import_module("run").main(["fuse"])
-    assert "no benchmark fuse; there are fused, fed, start, weight" in capsys.readouterr().err
+    assert (
+        "no benchmark fuse; there are fused, fed, schedules, vocabularies, start, weight"
+        in capsys.readouterr().err
+    )

@@ -20,6 +20,7 @@ CONFIG = tomllib.loads(PATH.read_text(encoding="utf-8"))
 
 DURING = (Family.TOKEN, Family.SPAN, Family.PROCESS)
 
+
 def methods_of(families: tuple[Family, ...]) -> set[str]:
     return {
         name

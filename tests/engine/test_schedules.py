@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import chisquare
-from septet.engine.beam import beam
-from septet.engine.draft import draft
-from septet.engine.mixture import mixture
-from septet.engine.pieces import Schedule, Task
 from tabled import Counting, Mean, Tabled, Unsure, always, hashed, together
 
 from septet.core.errors import BadParameter
 from septet.core.session import END, Fused, Next
 from septet.core.trace import PieceEvent
 from septet.core.types import Query
+from septet.engine.beam import beam
 from septet.engine.decode import Steps, Written, answer_with
+from septet.engine.draft import draft
 from septet.engine.drawing import Sampling, residual, shaped
+from septet.engine.mixture import mixture
+from septet.engine.pieces import Schedule, Task
 from septet.engine.schedules import every
 
 PIECES_A = (b"a", b"b", b" c", b"ab", b" cat")

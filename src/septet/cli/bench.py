@@ -1,6 +1,7 @@
 """`septet bench`: ensembles × tasks, with accuracy and its interval, USD and seconds.
 
-`routers` compares routers on recorded outcomes, `bits` members and their mixtures on given texts.
+`routers` compares routers on recorded outcomes, `options` scores given answers, `bits` members and their mixtures
+along given texts.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SUBVERBS = {
     "routers": "Compare routers on recorded outcomes: quality, cost, intervals; nobody is asked.",
+    "options": "Multiple choice by score: the likeliest option per byte; nothing is generated.",
     "bits": "Bits per byte of members, and of their byte-exact mixtures, along given texts.",
 }
 
@@ -189,6 +191,58 @@ def _print_standings(found: Standings, failed: list[Failure]) -> None:
         print(note)
     for failure in failed:
         print(f"failed: {failure.job}: {failure.error}", file=sys.stderr)
+
+
+def options(
+    task: Annotated[
+        list[str], typer.Option("--task", "-t", help="A task whose questions have choices; may be repeated.")
+    ],
+    ensemble: Annotated[
+        list[str],
+        typer.Option("--ensemble", "-e", help="An ensemble, with its members; may be repeated."),
+    ],
+    config: ConfigFile = DEFAULT_CONFIG,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions of each task.")] = None,
+    out: Annotated[Path | None, typer.Option("--save", help="Write the JSON record here, too.")] = None,
+    settings: Settings = [],  # noqa: B006
+    json: AsJson = False,
+) -> None:
+    """Scores every option after its question, under every ensemble and all of their members."""
+    from septet.bench import options as by_score
+
+    house = open_house(config, settings)
+    tasks = [task_of(t, limit) for t in task]
+    members = {m.name for name in ensemble for m in house[name].ensemble.members}
+
+    async def run() -> list[by_score.Scored]:
+        async with house:
+            with progress("scoring", len({*members, *ensemble}) * sum(map(len, tasks))) as bars:
+                return await by_score.options(
+                    house,
+                    ensemble,
+                    tasks,
+                    progress=lambda name, of, done, n: bars.update(
+                        bars.task_ids[0], advance=1, description=f"{name} on {of}"
+                    ),
+                )
+
+    found = asyncio.run(run())
+    kept = by_score.record(found, tasks, made=date.today().isoformat())
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(dumps(kept, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    if json:
+        print_json(kept)
+    else:
+        table = new_table(*by_score.COLUMNS)
+        for row in by_score.rows(found):
+            table.add_row(*row)
+        print_table(table)
+    errors = [f"{s.name} on {s.task}, {error}" for s in found for error in s.errors]
+    for error in errors:
+        print(f"failed: {error}", file=sys.stderr)
+    if errors:
+        raise typer.Exit(3)
 
 
 def bits(

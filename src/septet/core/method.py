@@ -383,7 +383,18 @@ class PlansMany(Protocol):
 
 @runtime_checkable
 class Fuses(Protocol):
-    """A token-level method: the engine's token loop runs it."""
+    """A token-level method: the engine's token loop runs it.
+
+    `consults`: it sees the first member before it says whom else to ask. `asks`: `fuse` asks the members itself,
+    and its views show nothing. `complete`: its fused distribution covers all that may come next.
+    """
+
+    @property
+    def consults(self) -> bool: ...
+    @property
+    def asks(self) -> bool: ...
+    @property
+    def complete(self) -> bool: ...
 
     def start(self, query: Query, prompts: Sequence[Tokens | None], prepared: Any, state: Any) -> Any:
         """The request's value s, before the first token."""
@@ -396,6 +407,9 @@ class Fuses(Protocol):
 
     def hidden_of(self, n_members: int) -> Sequence[int]:
         """The members whose hidden state it reads."""
+
+    def remark(self, s: Any) -> str:
+        """What the verdict says about the decoding, beside each member's support; "" for nothing."""
 
     def fuse(self, views: Sequence[View | None], s: Any) -> tuple[Fused, Any]:
         """The fused distribution over byte strings, and the next value of s; s is not mutated.

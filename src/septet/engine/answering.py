@@ -88,6 +88,7 @@ class Answering:
     async def result(self) -> Result:
         """Runs the method."""
         method = self.ensemble.method
+        self._note_approximations()
         if self.ensemble.cell.value is None and not isinstance(method, Direct) and method.card.trained:
             raise NotFitted(self.ensemble.name, method.name)
         if isinstance(method, Fuses):
@@ -194,7 +195,7 @@ class Answering:
         most = ", ".join(f"{n} {share:.0%}" for n, share in zip(names, written.shares, strict=True))
         n = len(written.tokens)
         reason = f"{n} piece{'' if n == 1 else 's'}; support: {most}"
-        if remark := getattr(method, "remark", lambda s: "")(session.s):
+        if remark := method.remark(session.s):
             reason += f"; {remark}"
         if session.together.errors:
             reason += "; failed: " + "; ".join(session.together.errors)
@@ -240,21 +241,16 @@ class Answering:
             tuple(m.name for m in e.members),
             [None] * len(e.members),
             tuple(
-                0 if getattr(method, "asks", False) else _shown(needs_of, m)
+                0 if method.asks else _shown(needs_of, m)
                 for needs_of, m in zip(needs, e.members, strict=True)
             ),
             self.run.limits.on_member_error == "continue",
-            bool(getattr(method, "consults", False)),
+            method.consults,
             tuple(method.hidden_of(len(e.members))),
             tuple(m.caps.full for m in e.members),
             e.config.commit,
             self._note,
         )
-        for member, wanted in zip(e.members, needs, strict=True):
-            if wanted.full and not member.caps.full:
-                self._note(
-                    f"approximate: top {member.caps.topk} of {member.name} in place of its full distribution"
-                )
         sessions = await opened(
             bound[m.name].do("open", {"query": self._for(m), "scored": wanted.prompt_scores}, "decode")
             for wanted, m in zip(needs, e.members, strict=True)
@@ -268,6 +264,15 @@ class Answering:
             await close_all(s for s in sessions if not isinstance(s, BaseException))
             raise
         return FusedSession(together, s)
+
+    def _note_approximations(self) -> None:
+        """Says in the trace whose best tokens stand for a whole distribution, which `approximate` has allowed."""
+        e = self.ensemble
+        for i, member in enumerate(e.members):
+            if e.method.needs_of(i, len(e.members)).full and not member.caps.full:
+                self._note(
+                    f"approximate: top {member.caps.topk} of {member.name} in place of its full distribution"
+                )
 
     def _note(self, note: str) -> None:
         """Says once in the trace what is to be known about the answer."""
@@ -359,7 +364,9 @@ class BoundEnsemble:
     def _answering(self, query: Query, want: Want, on_piece: OnPiece) -> Answering:
         sample, self._samples = self._samples, self._samples + 1
         run = self.run.child(self.name, self.ensemble.config.limits, sample)
-        return Answering(self.ensemble, query, run, self.gate, want, on_piece)
+        answering = Answering(self.ensemble, query, run, self.gate, want, on_piece)
+        answering.on_step = run.recorder.piece
+        return answering
 
     async def do(self, ability: str, args: Mapping[str, Any], purpose: str) -> Any:
         query = args["query"]

@@ -432,13 +432,7 @@ class Request:
         notes = list(self.run.notes)
         if e.cell.learned is not None:
             notes.append(f"state version {e.cell.learned.version}")
-        if e.config.approximate and e.method.needs().full:
-            notes += [
-                f"approximate: top {m.caps.topk} of {m.name} in place of its full distribution"
-                for m in e.members
-                if not m.caps.full
-            ]
-        return list(dict.fromkeys(notes))  # the token loop says it too, also for an ensemble inside another
+        return notes
 
     async def plan_many(self, queries: Sequence[Query]) -> list[Any]:
         """What the queries of one task have to decide together."""

@@ -13,16 +13,17 @@ import numpy as np
 
 from septet.core.errors import LimitReached
 from septet.core.money import Usage
-from septet.core.trace import CallEvent
+from septet.core.trace import CallEvent, PieceEvent
 from septet.engine.config import Limits
 
 Clock = Callable[[], float]
 
 
 class Recorder(Protocol):
-    """Where calls are written down."""
+    """Where calls, and the pieces of members that decode together, are written down."""
 
     def call(self, event: CallEvent) -> None: ...
+    def piece(self, event: PieceEvent) -> None: ...
 
 
 def new_id(now: float) -> str:

@@ -43,7 +43,7 @@ def schedule_problems(config: EnsembleConfig, method: Any, names: Sequence[str])
     found = []
     if config.schedule != "every" and width > 1:
         found.append(f"beam = {width} goes with schedule = every only, not {config.schedule}")
-    if config.schedule == "draft" and getattr(method, "asks", False):
+    if config.schedule == "draft" and method.asks:
         found.append(f"{asked} does not go with {name}, which reads its members in its own order")
     reads = [names[i] for i in method.hidden_of(len(names))]
     if config.schedule == "draft" and reads:

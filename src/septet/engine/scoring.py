@@ -1,9 +1,9 @@
 """How likely a token ensemble is to say a given text.
 
 A text can be cut into pieces in many ways, and an ensemble may say it in any of them. Where the method's
-fused distribution covers all that may come next and its s does not change (`complete`), the score is the sum
-over all segmentations. With the commit rule `canonical` a member's distribution depends on the bytes before it
-alone, so the sum is a forward recursion over byte positions:
+fused distribution covers all that may come next, its s does not change (`complete`), and the members show
+their whole distributions, the score is the sum over all segmentations. With the commit rule `canonical` a
+member's distribution depends on the bytes before it alone, so the sum is a forward recursion over byte positions:
 
     α(0) = 1;  α(m) = Σ_{j<m} α(j) · p(B[j:m] | prefix + B[:j]);  score of B = log α(|B|),
 
@@ -30,7 +30,7 @@ NEGLIGIBLE = 1e-4
 """A place is passed over where less than this part of the mass that goes by it stops there, so that a text costs
 about one forward per token and member, not one per byte; what is left out can only make a score smaller."""
 
-SUMMED = "score: the sum over all segmentations of the text into pieces"
+SUMMED = "score: the sum over the segmentations of the text into pieces, but for negligible ones"
 ONE_PATH = "score: one path, the pieces that the ensemble itself prefers among those that spell the text"
 
 
@@ -44,7 +44,8 @@ async def scored(
     to byte j is log α(j) − log α(i). They add up to the score; a text that cannot be said has −inf.
     """
     together = session.together
-    whole = bool(getattr(together.method, "complete", False))
+    # the best k of a member (approximate = true) are not all that may come next
+    whole = together.method.complete and not any(together.ks)
     together.note(SUMMED if whole else ONE_PATH)
     twin = await session.fork()
     try:

@@ -12,7 +12,7 @@ from zlib import crc32
 
 from septet.core.errors import LimitReached
 from septet.core.money import Usage
-from septet.core.trace import CallEvent
+from septet.core.trace import CallEvent, PieceEvent
 from septet.core.types import Answer, Piece
 from septet.engine.ensemble import Ensemble
 from septet.engine.house import Asked, Request
@@ -44,6 +44,10 @@ class Ledger:
     def __init__(self, store: Recorder) -> None:
         self._store = store
         self.members: dict[str, Spent] = {}
+
+    def piece(self, event: PieceEvent) -> None:
+        """Writes a piece down."""
+        self._store.piece(event)
 
     def call(self, event: CallEvent) -> None:
         self._store.call(event)

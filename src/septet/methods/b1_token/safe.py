@@ -37,6 +37,7 @@ CARD = Card(
     pool=PoolRule(at_least=2, order="primary-first"),
     permutes=False,
     differs=(
+        "where no string is possible for every member, `geom` leaves the arithmetic mean as it is",
         "the official code could not be read; a copy of its two generation files inside another project was",
         "a verifier of the drafter's vocabulary reads the drafter's own tokens, so all boundaries are eligible and"
         " twins are never ensembled; another verifier's reading is its tokenizer's from the last safe boundary on",

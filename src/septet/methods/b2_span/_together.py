@@ -202,7 +202,7 @@ class Together:
         wrote = ", ".join(f"{name} {part:.0%}" for name, part in zip(self.names, share, strict=True))
         failed = "; failed: " + "; ".join(self.errors) if self.errors else ""
         return Verdict(
-            text=self.answer.closed().passed.decode("utf-8", "replace"),
+            text=self.answer.closed().text,
             weights=share,
             reason=f"{self.n_spans} spans, written by {wrote}{failed}",
             finish=self.finish or "length",

@@ -131,4 +131,4 @@ async def test_a_score_sums_over_segmentations_at_the_cost_of_about_one_forward_
     good, bad = await house["whole"].score(Query(raw=PROMPTS[15]), options)
     assert b"".join(good.texts).decode() == options[0]
     assert good.logp.sum() > bad.logp.sum()
-    assert "sum over all segmentations" in house.store.recent(1)[0]["notes"][0]
+    assert "sum over the segmentations" in house.store.recent(1)[0]["notes"][0]

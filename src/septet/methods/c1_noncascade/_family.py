@@ -15,10 +15,12 @@ from septet.core.types import Completion, Query, Verdict
 
 class NonCascadeMethod(Method):
     """Gives `combine`. A method that samples has the hyper-parameters `samples` (per member) and
-    `temperature`; without them each member answers once, as it is used to."""
+    `temperature`; without them each member answers once, as it is used to. One that reads the tokens of the
+    answers says with `logprobs` how many alternatives per token it wants; 0: no log-probabilities."""
 
     samples: int = 1
     temperature: float | None = None
+    logprobs: int = 0
 
     def combine(
         self, query: Query, candidates: Sequence[Completion], pool: SeatPool, state: Any, rng: Rng
@@ -31,7 +33,7 @@ class NonCascadeMethod(Method):
         raise NotImplementedError
 
     def needs(self) -> Caps:
-        return Caps(text=True, samples=self.samples > 1)
+        return Caps(text=True, samples=self.samples > 1, logprobs=self.logprobs > 0, topk=self.logprobs)
 
     def worst(self, query: Query, pool: SeatPool) -> dict[str, Load]:
         """Each member is asked once for all samples; one that is an ensemble answers them one by one."""
@@ -42,7 +44,7 @@ class NonCascadeMethod(Method):
         asked = query
         if query.temperature is None and self.temperature is not None:
             asked = query.but(temperature=self.temperature)
-        replies = yield [m.complete(asked, n=self.samples) for m in pool.members]
+        replies = yield [m.complete(asked, n=self.samples, logprobs=self.logprobs) for m in pool.members]
         candidates = [
             replace(c, member=m.name, weight=m.weight)
             for m, reply in zip(pool.members, replies, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,33 +11,53 @@ import numpy as np
 from septet.core.errors import NoCandidate
 from septet.core.method import Asking, Method, Plan, Rng, SeatPool, asking
 from septet.core.money import Load
-from septet.core.types import Completion, Query, Verdict
+from septet.core.types import Completion, Posterior, Query, Verdict
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A member that was asked: its answer and the confidence in it, or None, NaN and why it failed."""
+    """A member that was asked: its answer and the confidence in it, or None, NaN and why it failed.
+
+    `samples` are all its answers, where several were asked for; `completion` is the first of them.
+    """
 
     member: int
     completion: Completion | None
     confidence: float
     error: str = ""
+    samples: tuple[Completion, ...] = ()
 
 
 @dataclass(frozen=True)
 class Stop:
-    """The answer is that of `so_far[index]`; `reason` is one plain sentence."""
+    """The answer is `so_far[index].samples[sample]`; `reason` is one plain sentence.
+
+    A method that weighs answers against each other gives its `posterior` over all candidates so far, in the order
+    in which they were asked for, and a `confidence` that replaces that of the chosen one.
+    """
 
     index: int
     reason: str = ""
+    sample: int = 0
+    posterior: Posterior | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """Ask this member next, with another query if one is given."""
+    """Ask this member next, and those of `also` at the same time: with another query if one is given, each
+    for `samples` answers, drawn at `temperature` if the query does not say."""
 
     member: int
     query: Query | None = None
+    samples: int = 1
+    temperature: float | None = None
+    also: tuple[int, ...] = ()
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """All who are asked now."""
+        return (self.member, *self.also)
 
 
 class Cascade(Method):
@@ -124,21 +144,28 @@ class Cascade(Method):
             step = yield from asked
             if isinstance(step, Stop):
                 return verdict_of(so_far, step)
-            seat = pool.members[step.member]
-            (reply,) = yield [seat.complete(step.query or query, logprobs=self.logprobs)]
-            if not reply.ok:
-                so_far.append(Tried(step.member, None, float("nan"), str(reply.error)))
-                continue
-            so_far.append(Tried(step.member, reply.value[0], float("nan")))
-            confidence = yield from asking(self.confidence(query, tuple(so_far), pool, state))
-            so_far[-1] = Tried(step.member, reply.value[0], float(confidence))
+            put = step.query or query
+            if put.temperature is None and step.temperature is not None:
+                put = put.but(temperature=step.temperature)
+            replies = yield [
+                pool.members[i].complete(put, n=step.samples, logprobs=self.logprobs) for i in step.members
+            ]
+            for i, reply in zip(step.members, replies, strict=True):
+                if not reply.ok:
+                    so_far.append(Tried(i, None, float("nan"), str(reply.error)))
+                    continue
+                so_far.append(Tried(i, reply.value[0], float("nan"), samples=tuple(reply.value)))
+                confidence = yield from asking(self.confidence(query, tuple(so_far), pool, state))
+                so_far[-1] = replace(so_far[-1], confidence=float(confidence))
 
 
 def verdict_of(so_far: Sequence[Tried], stop: Stop) -> Verdict:
-    """The verdict for a stop; `chosen` counts only the members that answered."""
-    answered = [i for i, tried in enumerate(so_far) if tried.completion is not None]
-    chosen = so_far[stop.index]
-    return Verdict(chosen=answered.index(stop.index), confidence=chosen.confidence, reason=stop.reason)
+    """The verdict for a stop; `chosen` counts the answers that there are, in the order of the asks."""
+    before = sum(len(tried.samples) for tried in so_far[: stop.index])
+    known = so_far[stop.index].confidence if stop.confidence is None else stop.confidence
+    return Verdict(
+        chosen=before + stop.sample, posterior=stop.posterior, confidence=known, reason=stop.reason
+    )
 
 
 def comparison(confidence: float, threshold: float) -> str:

@@ -17,7 +17,7 @@ PARQUET := $(addprefix tests/,bench/test_tables.py bench/test_table_check.py ben
   bench/test_tables_memory.py cli/test_data.py)
 DATA := $(or $(SEPTET_DATA),../shared/data)
 
-.PHONY: help demo test test-local test-data check docs bench bench-routers outcomes new-method clean
+.PHONY: help demo test test-local test-data check docs bench bench-decode bench-routers outcomes new-method clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -93,6 +93,9 @@ docs: $(VENV)/dev ## write the generated docs anew
 
 bench: $(VENV)/demo ## speed and memory, as ratios of one run
 	@$(BIN)/python benchmarks/run.py
+
+bench-decode: $(VENV)/demo ## what decoding together costs, as ratios of one run
+	@$(BIN)/python benchmarks/run.py decoding
 
 bench-routers: $(VENV)/dev ## what a router's decision costs, as ratios of one run
 	@$(BIN)/python benchmarks/routers.py

@@ -16,19 +16,32 @@ from pathlib import Path
 from figures import Section, Setting
 
 HERE = Path(__file__).parent
-NAMES = ("fused", "fed", "schedules", "vocabularies", "start", "weight")
+NAMES = (
+    "fused",
+    "gac",
+    "fed",
+    "growth",
+    "schedules",
+    "naive",
+    "candidates",
+    "vocabularies",
+    "start",
+    "weight",
+)
+DECODING = NAMES[:-2]
 
 
 def main(arguments: list[str]) -> int:
     """Runs the benchmarks that are named, or all."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if unknown := [name for name in options.names if name not in NAMES]:
+    if unknown := [name for name in options.names if name not in (*NAMES, "decoding")]:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    wanted = [n for name in options.names for n in (DECODING if name == "decoding" else (name,))]
     setting = Setting(options.config, options.ensemble, options.quick)
     sections: dict[str, Section] = {}
     print(_machine())
-    for name in dict.fromkeys(options.names or NAMES):
+    for name in dict.fromkeys(wanted or NAMES):
         sections[name] = import_module(name).run(setting)
         print(f"\n{sections[name].text()}", flush=True)
     if options.json:
@@ -39,7 +52,9 @@ def main(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)}; else all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)}, or decoding; else all"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to a file")
     parser.add_argument("--quick", action="store_true", help="a few pieces and samples, to see that it runs")
     parser.add_argument(

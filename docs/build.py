@@ -11,15 +11,17 @@ import argparse
 import io
 import json
 import os
-import re
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+from decoding_results import decoding_page
+from markdown_tables import NOTE, code, link, table
 
 from septet.bench import standings
 from septet.cli import VERBS
@@ -30,8 +32,6 @@ from septet.engine import catalogue
 from septet.engine.config import schema
 
 DOCS = Path(__file__).parent
-
-NOTE = "<!-- Written by `make docs`; edit what it is made from. -->\n\n"
 
 FAMILIES: Mapping[Family, str] = {
     Family.PRETRAINED: "pretrained routers: a fit on recorded outcomes says who answers",
@@ -53,6 +53,7 @@ def pages() -> dict[Path, str]:
     found[Path("backends.md")] = backends_page([backend_json(name) for name in built_in("backends")])
     found[Path("cli.md")] = cli_page()
     found[Path("reproductions/README.md")] = reproductions_page()
+    found[Path("reproductions/decoding.md")] = decoding_page(DOCS / "reproductions")
     found[Path("config-schema.json")] = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
     return found
 
@@ -135,13 +136,6 @@ def pool_rule(pool: Mapping[str, Any]) -> str:
     said += [f"in the order: {pool['order']}"] if pool["order"] != "none" else []
     said += ["each with a price"] if pool["priced"] else []
     return ", ".join(said)
-
-
-def link(paper: str) -> str:
-    """A paper as a link: arXiv ids and DOIs; anything else as it is."""
-    if re.fullmatch(r"\d{4}\.\d{4,5}", paper):
-        return f"[arXiv {paper}](https://arxiv.org/abs/{paper})"
-    return f"[doi {paper}](https://doi.org/{paper})" if paper.startswith("10.") else paper
 
 
 # --- backends ------------------------------------------------------------------------------------------
@@ -284,17 +278,6 @@ def parameters(found: Sequence[Mapping[str, Any]]) -> str:
         return "None.\n"
     rows = [(f"`{p['name']}`", code(shown(p["default"])), p["rule"], p["sentence"]) for p in found]
     return table(("name", "default", "rule", "meaning"), rows)
-
-
-def code(value: str) -> str:
-    """A default as code; an empty text as nothing."""
-    return f"`{value}`" if value else ""
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown; a bar in a cell is escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(str(c).replace('|', chr(92) + '|') for c in line)} |\n" for line in lines)
 
 
 # --- the command ---------------------------------------------------------------------------------------

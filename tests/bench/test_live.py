@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from septet.bench.live import bench, data_hash, measure, queries, task_of
+from septet.bench.live import bench, data_hash, measure, oracle, queries, task_of
 from septet.core.errors import BadParameter, ConfigError, UnknownName
 from septet.core.money import Usage
 from septet.core.types import Answer, Verdict
@@ -134,3 +134,15 @@ def third_party(monkeypatch: pytest.MonkeyPatch, attribute: str) -> None:
     """Makes this module the owner of the task `mine`."""
     entry = catalogue._of_point("tasks", EntryPoint("mine", f"{__name__}:{attribute}", "septet.tasks"))
     monkeypatch.setattr(catalogue, "entries", lambda kind: {"mine": entry})
+
+
+async def test_an_ensemble_is_compared_with_the_best_member_of_the_run(tmp_path: Path) -> None:
+    async with house(tmp_path) as toys:
+        results = await bench(toys, ["ada", "bob", "fused"], ["toy-sums"], limit=4)
+    ada, bob, fused = results.measured
+    assert (ada.minus_best, bob.minus_best) == (None, None)
+    assert fused.minus_best is not None
+    # against ada, who is right on all four
+    assert fused.minus_best.value == pytest.approx(fused.accuracy.value - 1.0)
+    assert oracle(results.measured, "toy-sums") == ada.accuracy
+    assert oracle([fused], "toy-sums") is None

@@ -101,3 +101,12 @@ def test_short_takes_any_alias_and_forgives_articles() -> None:
 
 def test_a_point_inside_a_number_is_not_punctuation() -> None:
     assert words("2.64 × 10 meters, (roughly)!") == "2.64 10 meters roughly"
+
+
+def test_a_translation_is_graded_by_the_character_n_grams_of_its_best_reference() -> None:
+    whole = mark("text", "chrf", "The cat sat.", ["A dog ran.", "The cat sat."])
+    assert whole == Mark("The cat sat.", 1.0)
+    # cut off, it still has the n-grams that it has
+    half = mark("text", "chrf", "The cat", ["The cat sat."], finish="length")
+    assert 0.3 < half.score < 0.9
+    assert mark("text", "chrf", "", ["The cat sat."]) == Mark(None, 0.0)

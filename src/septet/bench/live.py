@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from septet.core.errors import ConfigError, RunError, UnknownName
-from septet.core.types import Answer, Query, Verdict
+from septet.core.types import Answer, Floats, Query, Verdict
 from septet.engine import catalogue
 from septet.engine.house import Asked, House, parameters_json
-from septet.parts.stats.intervals import Estimate, wilson
+from septet.parts.stats.intervals import Estimate, bootstrap_difference, bootstrap_mean, wilson
 from septet.tasks import loader
 from septet.tasks.loader import Task
 
@@ -25,10 +27,11 @@ Progress = Callable[[str, str, int, int], None]
 class Measured:
     """One ensemble on one task.
 
-    `accuracy` is the share of right answers with its 95 % Wilson interval; `usd` is the sum over the n
-    questions, `seconds` the mean per question; `truncated` counts answers cut off at max_tokens,
-    `unread` those in which no final answer was found, `failed` the questions that ended in an error; both
-    are wrong and not left out.
+    `accuracy` is the share of right answers with its 95 % Wilson interval, or the mean of graded `scores` (n,) with
+    a bootstrap one; `minus_best` the paired difference to the run's best member on the same questions, None for
+    members themselves and where none was asked; `usd` is the sum over the n questions, `seconds` the mean per
+    question; `truncated` counts answers cut off at max_tokens, `unread` those in which no final answer was found,
+    `failed` the questions that ended in an error; both are wrong and not left out.
     """
 
     ensemble: str
@@ -45,6 +48,13 @@ class Measured:
     truncated: int
     unread: int
     failed: int
+    minus_best: Estimate | None = None
+    scores: tuple[float, ...] = ()
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this is a member that was asked on its own."""
+        return self.members == (self.ensemble,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +107,10 @@ async def bench(
     loaded = [t.first(limit) if isinstance(t, Task) else task_of(t, limit) for t in tasks]
     measured = []
     for task in loaded:
-        for one in asked:
-            answers = await _answers(one, task, seed, concurrency, fresh, progress)
-            measured.append(measure(one, task, answers))
+        found = [
+            measure(one, task, await _answers(one, task, seed, concurrency, fresh, progress)) for one in asked
+        ]
+        measured += against_best_member(found)
     return Results(measured=tuple(measured), tasks=tuple(loaded), seed=seed)
 
 
@@ -145,7 +156,8 @@ def measure(asked: Asked, task: Task, answers: Sequence[Answer]) -> Measured:
         members=tuple(m.name for m in ensemble.members),
         state=ensemble.cell.learned.version if ensemble.cell.learned else 0,
         task=task.name,
-        accuracy=wilson(round(sum(m.score for m in marks)), len(marks)),
+        accuracy=mean_of(np.array([m.score for m in marks])),
+        scores=tuple(m.score for m in marks),
         usd=sum(a.usd for a in answers),
         seconds=sum(a.seconds for a in answers) / len(answers),
         prompt_tokens=sum(a.usage.prompt_tokens for a in answers),
@@ -154,6 +166,39 @@ def measure(asked: Asked, task: Task, answers: Sequence[Answer]) -> Measured:
         unread=sum(m.answer is None for m in marks),
         failed=sum(a.finish == "error" for a in answers),
     )
+
+
+def against_best_member(measured: Sequence[Measured]) -> list[Measured]:
+    """The same runs on one task, each ensemble with its difference to the best member among them.
+
+    The best is the one with the highest mean on these very questions, which favours it: an ensemble that is not
+    behind it has lost nothing by not knowing which one to take.
+    """
+    best = max((m for m in measured if m.is_member), key=lambda m: m.accuracy.value, default=None)
+    if best is None:
+        return list(measured)
+    compared = np.array(best.scores)
+    return [
+        m
+        if m.is_member
+        else replace(
+            m, minus_best=bootstrap_difference(np.array(m.scores), compared, np.random.default_rng(0))
+        )
+        for m in measured
+    ]
+
+
+def oracle(measured: Sequence[Measured], task: str) -> Estimate | None:
+    """The mean of the best member's score on every question of a task; None where no member was asked."""
+    rows = [m.scores for m in measured if m.task == task and m.is_member]
+    return mean_of(np.array(rows).max(axis=0)) if rows else None
+
+
+def mean_of(scores: Floats) -> Estimate:
+    """The mean of scores (n,): Wilson's interval of a share where each is right or wrong, else a bootstrap one."""
+    if np.isin(scores, (0.0, 1.0)).all():
+        return wilson(int(scores.sum()), len(scores))
+    return bootstrap_mean(scores, np.random.default_rng(0))
 
 
 def data_hash(task: Task) -> str:

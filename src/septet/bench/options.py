@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from septet.bench.live import data_hash
+from septet.bench.live import data_hash, mean_of
 from septet.bench.report import versions
 from septet.core.errors import BadParameter, RunError
 from septet.core.types import Floats, Query
 from septet.engine.house import Asked, House, parameters_json
-from septet.parts.stats.intervals import Estimate, bootstrap_difference, wilson
+from septet.parts.stats.intervals import Estimate, bootstrap_difference
 from septet.tasks.loader import LETTERS, Question, Task
 
 PROMPT = "Question: {question}\nAnswer:"
@@ -81,7 +81,7 @@ async def options(
                     parameters=parameters_json(one.ensemble.method),
                     members=tuple(m.name for m in one.ensemble.members),
                     task=task.name,
-                    accuracy=wilson(int(right.sum()), len(right)),
+                    accuracy=mean_of(right),
                     minus_best=minus,
                     errors=tuple(errors),
                     right=tuple(bool(r) for r in right),
@@ -94,7 +94,7 @@ def oracle(scored: Sequence[Scored], task: str) -> Estimate:
     """The share of questions that at least one member is right on."""
     rows = [s.right for s in scored if s.task == task and s.minus_best is None]
     right: Floats = np.array(rows, dtype=np.float64).max(axis=0)
-    return wilson(int(right.sum()), len(right))
+    return mean_of(right)
 
 
 def record(scored: Sequence[Scored], tasks: Sequence[Task], *, made: str = "") -> dict[str, Any]:

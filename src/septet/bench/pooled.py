@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -32,6 +33,12 @@ Done = tuple[Job, Mapping[str, Any]]
 """A job and what its file says."""
 
 
+@lru_cache(maxsize=2)
+def _resamples(n: int, draws: int) -> Resamples:
+    """Those of n questions, drawn once for all that is compared on as many."""
+    return Resamples.of(n, np.random.default_rng(0), draws=draws)
+
+
 @dataclass(frozen=True, eq=False)
 class Questions:
     """The questions of several splits: which one each row (r,) is about, and resamples of the distinct ones (u,).
@@ -47,7 +54,7 @@ class Questions:
         """Those of the splits in their order; what is compared on the same splits shares its resamples."""
         index = np.concatenate([np.array(s["index"], dtype=np.int64) for s in splits])
         distinct, of_row = np.unique(index, return_inverse=True)
-        return cls(of_row, Resamples.of(len(distinct), np.random.default_rng(0), draws=draws))
+        return cls(of_row, _resamples(len(distinct), draws))
 
     def mean(self, values: Floats) -> Estimate:
         """The mean of values (r,) with its interval over the questions."""

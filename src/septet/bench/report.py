@@ -10,9 +10,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from septet.bench.live import Measured, Results, data_hash
+from septet.bench.live import Measured, Results, data_hash, oracle
+from septet.parts.stats.intervals import Estimate
+from septet.tasks.loader import Task
 
-COLUMNS = ("task", "ensemble", "method", "n", "accuracy", "95 % interval", "usd", "s/question", "cut off")
+COLUMNS = (
+    "task", "ensemble", "method", "n", "score", "95 % interval", "− best member", "usd", "s/question", "cut off",
+)  # fmt: skip
 """The columns of `rows`."""
 
 PACKAGES = ("septet", "llama-cpp-python", "transformers", "torch", "numpy")
@@ -23,23 +27,27 @@ FORM = 1
 
 
 def rows(results: Results) -> list[tuple[str, ...]]:
-    """One row per task and ensemble, as text, under `COLUMNS`."""
-    return [_row(m) for m in results.measured]
+    """One row per task and ensemble, as text, under `COLUMNS`; where members were asked, one for their oracle."""
+    found = [_row(m) for m in results.measured]
+    bests = [(task.name, oracle(results.measured, task.name)) for task in results.tasks]
+    return found + [(name, "(oracle)", "", *_share(b), *("",) * 4) for name, b in bests if b is not None]
 
 
 def _row(m: Measured) -> tuple[str, ...]:
-    share = m.accuracy
     return (
         m.task,
         m.ensemble,
         m.method,
-        str(share.n),
-        f"{share.value:.3f}",
-        f"{share.low:.3f} – {share.high:.3f}",
+        *_share(m.accuracy),
+        "" if m.minus_best is None else str(m.minus_best),
         f"{m.usd:.6f}",
         f"{m.seconds:.2f}",
         str(m.truncated),
     )
+
+
+def _share(share: Estimate) -> tuple[str, str, str]:
+    return str(share.n), f"{share.value:.3f}", f"{share.low:.3f} – {share.high:.3f}"
 
 
 def record(results: Results, *, made: str = "") -> dict[str, Any]:
@@ -60,11 +68,17 @@ def record(results: Results, *, made: str = "") -> dict[str, Any]:
                 "questions": len(t),
                 "max_tokens": t.max_tokens,
                 "data": data_hash(t),
+                **_oracle(results, t),
             }
             for t in results.tasks
         ],
-        "measured": [asdict(m) for m in results.measured],
+        "measured": [{k: v for k, v in asdict(m).items() if k != "scores"} for m in results.measured],
     }
+
+
+def _oracle(results: Results, task: Task) -> dict[str, Any]:
+    best = oracle(results.measured, task.name)
+    return {} if best is None else {"oracle": asdict(best)}
 
 
 def save(results: Results, path: str | Path, *, made: str = "") -> None:

@@ -130,7 +130,10 @@ def carry_out(
         # features first, so that no two processes compute the same ones
         for job, error in _each(submit, featurise, _featured(open_jobs), folder / "features"):
             tell(f"features for {job.label}" if error is None else job.label)
-        for job, error in _each(submit, partial(work, seconds=seconds), open_jobs, folder):
+        # the largest sets first, so that no process is left alone with a long job at the end
+        size = {of: len(recorded.table) for of, recorded in run.sets.items()}
+        by_size = sorted(open_jobs, key=lambda job: -size[job.data])
+        for job, error in _each(submit, partial(work, seconds=seconds), by_size, folder):
             n_done += 1
             tell(job.label)
             if error is not None:

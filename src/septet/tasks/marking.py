@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from septet.core.errors import MissingExtra
 from septet.core.types import Finish
 from septet.parts.answers.extract import final_answer, has_final_answer, without_reasoning
 
 Extractor = Literal["number", "choice", "text"]
 """What kind of final answer is looked for."""
 
-Metric = Literal["number", "choice", "exact", "short"]
+Metric = Literal["number", "choice", "exact", "short", "chrf"]
 """number: equal as numbers · choice: the same letter · exact: the same words, up to case and punctuation ·
-short: the same words as an alias, also up to articles."""
+short: the same words as an alias, also up to articles · chrf: how much of a reference's character n-grams the whole
+text has, in 0..1 (chrF2 as sacreBLEU computes it, the best of the references)."""
 
 TOLERANCE = 1e-6
 """Relative; numbers closer than this are equal."""
@@ -53,9 +55,21 @@ def mark(
     >>> mark("number", "number", "16 - 7 = 9, so she earns 9 * 2 = $18.", ["18"])
     Mark(answer='18', score=1.0)
     """
+    if metric == "chrf":
+        return _chrf(without_reasoning(text), gold)
     answer = _cut_short(extractor, text, choices) if finish == "length" else found(extractor, text, choices)
     right = answer is not None and any(_agree(metric, answer, g) for g in gold)
     return Mark(answer, float(right))
+
+
+def _chrf(text: str, references: Sequence[str]) -> Mark:
+    """A whole text is its own answer, and one that was cut off has the n-grams that it has."""
+    try:
+        from sacrebleu.metrics import CHRF
+    except ModuleNotFoundError:
+        raise MissingExtra("sacrebleu", "answers") from None
+    chrf = CHRF()
+    return Mark(text or None, max(chrf.sentence_score(text, [r]).score for r in references) / 100)
 
 
 def found(extractor: Extractor, text: str, choices: Sequence[str] = ()) -> str | None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from full_views import P_A, P_B, A, B, full_view, vocabulary
 
+from septet.core.errors import RunError
 from septet.parts.decoding.aggregate import arithmetic
-from septet.parts.decoding.common import common
+from septet.parts.decoding.common import common, whole_mean
 from septet.parts.decoding.union import UnionTable
 from septet.testing.scripted import view
 
@@ -76,3 +77,30 @@ def test_a_table_does_not_help_a_member_that_shows_only_its_best() -> None:
     both = common([full_view(A, P_A), view({b" cat": 1.0})], UnionTable.of([A, B]), 2)
     assert not both.whole
     assert list(both.texts) == [b" cat", b"s"]
+
+
+def test_the_mean_of_whole_vocabularies_is_that_over_one_list_of_strings() -> None:
+    rng = np.random.default_rng(0)
+    a = vocabulary([b"</s>", b" a", b" b", b" a", b"c"])  # both have a string twice
+    b = vocabulary([b"<eos>", b" b", b"c", b"d", b"c"])
+    table, weights = UnionTable.of([a, b]), np.array([0.3, 0.7])
+    for _ in range(20):
+        views = [full_view(v, tuple(rng.dirichlet(np.ones(5)))) for v in (a, b)]
+        seen = common(views, table, 3)
+        want = arithmetic(seen.logp, weights)
+        got = whole_mean(views, table, weights)
+        assert got is not None
+        assert got.p == pytest.approx(want, abs=1e-6)
+        shares = seen.fused(want, weights).support
+        for j in range(len(table.strings)):
+            assert got.support[j] == pytest.approx(shares[j], abs=1e-6)
+
+
+def test_the_mean_of_whole_vocabularies_leaves_out_who_is_absent_and_needs_somebody_with_weight() -> None:
+    table, views = UnionTable.of([A, B]), [full_view(A, P_A), None]
+    alone = whole_mean(views, table, HALF)
+    assert alone is not None
+    assert alone.p[table.strings.find(b" cat")] == pytest.approx(0.5, abs=1e-6)
+    with pytest.raises(RunError, match="any weight"):
+        whole_mean(views, table, np.array([0.0, 1.0]))
+    assert whole_mean([view({b"x": 1.0})], table, np.ones(1)) is None

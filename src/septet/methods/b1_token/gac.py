@@ -16,7 +16,7 @@ from septet.core.types import Floats, Query, Tokens
 from septet.methods.b1_token._family import TokenMethod
 from septet.methods.b1_token._same_vocabulary import TOP_K, Listed
 from septet.parts.decoding.aggregate import arithmetic
-from septet.parts.decoding.common import common
+from septet.parts.decoding.common import common, whole_mean
 from septet.parts.decoding.union import UnionTable, union_key
 from septet.parts.decoding.weights import by_score
 
@@ -122,5 +122,7 @@ class Gac(TokenMethod):
 
     def fuse(self, views: Sequence[View | None], s: tuple[Listed, Floats]) -> tuple[Fused, Any]:
         listed, weights = s
+        if (mean := whole_mean(views, listed.table, weights)) is not None:
+            return mean, s
         seen = common(views, listed.table, TOP_K)
         return seen.fused(arithmetic(seen.logp, weights), weights), s

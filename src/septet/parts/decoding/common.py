@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from septet.core.errors import RunError
 from septet.core.session import Fused, Next, View
 from septet.core.types import Floats
 from septet.parts.decoding.fuse import logp_table, strings_of, union
@@ -29,18 +30,18 @@ class Common:
 
     def fused(self, p: Floats, weights: Floats) -> Fused:
         """The fused distribution: `p` (t,), with each member's share in a string by weight and probability."""
-        return Fused(self.texts, p, Shares(self.logp, weights), ordered=True)
+        return Fused(self.texts, p, Shares(lambda j: self.logp[:, j], weights), ordered=True)
 
 
 class Shares:
     """Each member's share in a string, w_i p_i(x) / Σ_j w_j p_j(x), worked out for the strings that are asked
-    for; negative weights count as none, and a string that nobody likes is everybody's."""
+    for; negative weights count as none, and a string that nobody likes is everybody's. `logp_of(j)`: (n_members,)."""
 
-    def __init__(self, logp: Floats | Logp, weights: Floats) -> None:
-        self._logp, self._weights = logp, np.maximum(weights, 0.0)
+    def __init__(self, logp_of: Callable[[int], Floats | Logp], weights: Floats) -> None:
+        self._logp_of, self._weights = logp_of, np.maximum(weights, 0.0)
 
     def __getitem__(self, j: int, /) -> Floats:
-        parts = self._weights * np.exp(self._logp[:, j], dtype=np.float64)
+        parts = self._weights * np.exp(self._logp_of(j), dtype=np.float64)
         total = parts.sum()
         n = len(parts)
         return parts / total if total > 0 else np.full(n, 1 / n)
@@ -61,6 +62,35 @@ def common(views: Sequence[View | None], table: UnionTable | None, k: int) -> Co
     tops = [{} if v is None else strings_of(v, k) for v in views]
     texts = union(tops)
     return Common(texts, logp_table(views, tops, texts, _known), whole=False)
+
+
+def whole_mean(
+    views: Sequence[View | None], table: UnionTable | None, weights: Floats
+) -> Fused | None:
+    """The arithmetic mean of whole distributions, as `arithmetic` over `common`; None where some are not whole.
+
+    Exponentials are taken of each member's own entries, and no member has a row of all strings: for 49,152 and
+    262,144 entries that takes half the time. Sums of two probabilities are float32, their total float64.
+    """
+    if table is None or not all(v is None or v.next.full for v in views):
+        return None
+    live = [(i, v) for i, v in enumerate(views) if v is not None and weights[i] > 0]
+    if not live:
+        raise RunError("no member that has an opinion has any weight")
+    mixed = np.zeros(len(table.strings), dtype=np.float32)
+    for i, view in live:
+        p = np.zeros(len(view.next.logp) + 1, dtype=np.float32)
+        np.exp(view.next.logp, out=p[:-1])
+        p *= np.float32(weights[i])
+        mixed += table.columns[i].gather_sum(p)
+
+    def logp_of(j: int) -> Floats:
+        return np.array(
+            [-np.inf if v is None else table.columns[i].logp_at(j, v.next.logp) for i, v in enumerate(views)]
+        )
+
+    total = mixed.sum(dtype=np.float64)
+    return Fused(table.strings, mixed / total, Shares(logp_of, weights), ordered=True)
 
 
 def _known(_: int, following: Next, piece: bytes) -> float:

@@ -131,6 +131,23 @@ class Column:
             found[strings] = np.logaddexp(found[strings], others)
         return found
 
+    def gather_sum(self, p: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(t,) of each string from (V + 1,) amounts of each id that add up, the last one 0: for probabilities."""
+        found: NDArray[np.float32] = p.take(self.ids)
+        if len(self.doubled):
+            first = self._first_doubled
+            found[self.doubled_at[first]] += np.add.reduceat(p[self.doubled], first)
+        return found
+
+    def logp_at(self, j: int, logp: Logp) -> float:
+        """The log-probability of string j from (V,) of each id."""
+        own = int(self.ids[j])
+        found = -np.inf if own == self.size else float(logp[own])
+        low, high = np.searchsorted(self.doubled_at, [j, j + 1])
+        for other in self.doubled[low:high].tolist():
+            found = float(np.logaddexp(found, logp[other]))
+        return found
+
     @cached_property
     def _first_doubled(self) -> NDArray[np.intp]:
         return np.flatnonzero(np.diff(self.doubled_at, prepend=-1))

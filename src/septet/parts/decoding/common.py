@@ -64,9 +64,7 @@ def common(views: Sequence[View | None], table: UnionTable | None, k: int) -> Co
     return Common(texts, logp_table(views, tops, texts, _known), whole=False)
 
 
-def whole_mean(
-    views: Sequence[View | None], table: UnionTable | None, weights: Floats
-) -> Fused | None:
+def whole_mean(views: Sequence[View | None], table: UnionTable | None, weights: Floats) -> Fused | None:
     """The arithmetic mean of whole distributions, as `arithmetic` over `common`; None where some are not whole.
 
     Exponentials are taken of each member's own entries, and no member has a row of all strings: for 49,152 and
@@ -82,15 +80,15 @@ def whole_mean(
         p = np.zeros(len(view.next.logp) + 1, dtype=np.float32)
         np.exp(view.next.logp, out=p[:-1])
         p *= np.float32(weights[i])
-        mixed += table.columns[i].gather_sum(p)
+        table.columns[i].add(p, mixed)
 
     def logp_of(j: int) -> Floats:
         return np.array(
             [-np.inf if v is None else table.columns[i].logp_at(j, v.next.logp) for i, v in enumerate(views)]
         )
 
-    total = mixed.sum(dtype=np.float64)
-    return Fused(table.strings, mixed / total, Shares(logp_of, weights), ordered=True)
+    mixed *= np.float32(1 / mixed.sum(dtype=np.float64))
+    return Fused(table.strings, mixed.astype(np.float64), Shares(logp_of, weights), ordered=True)
 
 
 def _known(_: int, following: Next, piece: bytes) -> float:

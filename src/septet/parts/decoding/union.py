@@ -131,13 +131,15 @@ class Column:
             found[strings] = np.logaddexp(found[strings], others)
         return found
 
-    def gather_sum(self, p: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(t,) of each string from (V + 1,) amounts of each id that add up, the last one 0: for probabilities."""
-        found: NDArray[np.float32] = p.take(self.ids)
+    def add(self, p: NDArray[np.float32], total: NDArray[np.float32]) -> None:
+        """Adds (V + 1,) amounts of each id, the last one 0, to those of the strings, (t,): for probabilities."""
+        if 2 * len(self._held) < len(self.ids):  # a small vocabulary in a large union
+            total[self._held] += p.take(self._held_ids)
+        else:
+            total += p.take(self.ids)
         if len(self.doubled):
             first = self._first_doubled
-            found[self.doubled_at[first]] += np.add.reduceat(p[self.doubled], first)
-        return found
+            total[self.doubled_at[first]] += np.add.reduceat(p[self.doubled], first)
 
     def logp_at(self, j: int, logp: Logp) -> float:
         """The log-probability of string j from (V,) of each id."""
@@ -149,6 +151,15 @@ class Column:
         return found
 
     @cached_property
+    def _held(self) -> NDArray[np.intp]:
+        """The strings that the vocabulary has."""
+        return np.flatnonzero(self.ids != self.silent)
+
+    @cached_property
+    def _held_ids(self) -> NDArray[np.integer[Any]]:
+        return self.ids[self._held]
+
+    @cached_property
     def _first_doubled(self) -> NDArray[np.intp]:
         return np.flatnonzero(np.diff(self.doubled_at, prepend=-1))
 
@@ -156,8 +167,7 @@ class Column:
     def place(self) -> NDArray[np.int32]:
         """(V,) the string of each id, 0 for every END id; −1 for an id that is no string."""
         place = np.full(self.size, -1, dtype=np.int32)
-        held = np.flatnonzero(self.ids != self.silent)
-        place[self.ids[held]] = held
+        place[self._held_ids] = self._held
         place[self.doubled] = self.doubled_at
         place[self.end_ids] = 0
         return place

@@ -102,7 +102,17 @@ def _order(house: House, asked: Asked, question: str) -> list[str]:
     if rule == "none":
         return []
     usd = [house[name].worst(question).usd for name in names]
-    said = f"order: {' → '.join(names)} ({'cheapest' if rule == 'cost' else 'weakest'} first)"
+    first = {"cost": "cheapest", "strong-weak": "strongest"}.get(rule, "weakest")
+    said = f"order: {' → '.join(names)} ({first} first)"
+    if rule == "strong-weak":  # a dearer member is taken for a stronger one
+        return [
+            said,
+            *(
+                f"{name} ({dollars(cost)}) comes after {before} ({dollars(less)}), which costs less"
+                for before, less, name, cost in zip(names, usd, names[1:], usd[1:], strict=False)
+                if cost > less
+            ),
+        ]
     return [
         said,
         *(

@@ -92,5 +92,5 @@ class PoolRule:
     at_least: int = 1
     at_most: int | None = None
     vocabulary: Literal["any", "same"] = "any"
-    order: Literal["none", "cost", "primary-first", "weak-strong"] = "none"
+    order: Literal["none", "cost", "primary-first", "weak-strong", "strong-weak"] = "none"
     priced: bool = False

@@ -165,6 +165,14 @@ class Choice:
     reasons: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What `keep` made of an event: `value` goes back to the plan, `state` takes the place of the latest one."""
+
+    value: Any
+    state: Any
+
+
 Then = Callable[[Query, "SeatPool", Rng], Plan]
 
 
@@ -201,6 +209,10 @@ class SeatPool:
     def decide(self, q: Floats, c: Floats, prefer: Floats) -> Ask:
         """Asks the engine to run `choose` on the latest state, under the ensemble's lock."""
         return Ask(None, "decide", {"q": q, "c": c, "prefer": prefer}, "decision")
+
+    def keep(self, event: Any) -> Ask:
+        """Asks the engine to run the method's `keep` on the latest state, under the ensemble's lock."""
+        return Ask(None, "keep", {"event": event}, "keeping")
 
 
 # --- hyper-parameters ------------------------------------------------------------------------------
@@ -424,6 +436,14 @@ class Routes(Protocol):
         """Weights over members from predicted quality q (n, m), cost c (n, m) and price of cost (n,)."""
 
 
+@runtime_checkable
+class Keeps(Protocol):
+    """A method that learns from what its own plans see: the engine changes its state, one writer at a time."""
+
+    def keep(self, event: Any, state: Any, rng: Rng) -> Kept:
+        """The reply to the plan, and the state after the event; the old one is not changed."""
+
+
 M = TypeVar("M", bound=Method)
 
 
@@ -448,6 +468,8 @@ __all__ = [
     "Choice",
     "Emit",
     "Fuses",
+    "Keeps",
+    "Kept",
     "Method",
     "Parameter",
     "Plan",

@@ -34,7 +34,8 @@ class Query:
     A sampling field of None means the method's default, else the member's. `prefix` is the answer so
     far, to be continued. `stop` ends the answer before the string, `until` after it. `task` is a group
     label, `prefer` the price of cost λ (quality units per USD) for this request; None: the one that the
-    router was calibrated to, else 0. `extra` holds tools, response formats and images: they go to the one
+    router was calibrated to, else 0. `tenant`: on whose behalf it is asked; what an ensemble keeps of one tenant's
+    questions is never shown to another's. `extra` holds tools, response formats and images: they go to the one
     member that answers, or the request is refused.
     """
 
@@ -49,6 +50,7 @@ class Query:
     until: tuple[str, ...] = ()
     task: str = ""
     prefer: float | None = None
+    tenant: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -13,8 +13,16 @@ from zlib import crc32
 import numpy as np
 
 from septet.core.caps import Caps
-from septet.core.errors import BadParameter, LimitReached, NoCandidate, NotFitted, RunError, UnfitPool
-from septet.core.method import Choice, Fuses, Method, Plan, Rng, Routes, SeatPool
+from septet.core.errors import (
+    BadParameter,
+    ConfigError,
+    LimitReached,
+    NoCandidate,
+    NotFitted,
+    RunError,
+    UnfitPool,
+)
+from septet.core.method import Choice, Fuses, Keeps, Method, Plan, Rng, Routes, SeatPool
 from septet.core.money import Price
 from septet.core.session import Session, Vocab
 from septet.core.trace import PieceEvent
@@ -109,7 +117,9 @@ class Answering:
 
     async def follow(self, plan: Plan) -> Result:
         """Runs a plan of this ensemble's method to a result."""
-        runner = PlanRunner(self._bound(), self.run, emit=self.emit, want=self.want, decide=self._decide)
+        runner = PlanRunner(
+            self._bound(), self.run, emit=self.emit, want=self.want, decide=self._decide, keep=self._keep
+        )
         outcome = await runner.drive(plan)
         if outcome.final is not None and self.want.mode in ("open", "score"):
             return Result(verdict=outcome.value, made=outcome.final)
@@ -162,6 +172,21 @@ class Answering:
             if choice.state is not None and cell.learned is not None:
                 cell.replaced(choice.state)
         return choice
+
+    async def _keep(self, args: Mapping[str, Any]) -> Any:
+        """Lets the method change its latest state, in a worker thread; the reply is what `keep` says."""
+        method, said = self.ensemble.method, []
+        if not isinstance(method, Keeps):
+            raise ConfigError(f"{method.name} has no `keep`, so its plan can keep nothing")
+        rng = self.drawing("keep")
+
+        async def change(state: Any) -> Any:
+            kept = await asyncio.to_thread(method.keep, args["event"], state, rng)
+            said.append(kept.value)
+            return kept.state
+
+        await self.ensemble.cell.update(change)
+        return said[0]
 
     # --- the token loop ---------------------------------------------------------------------------
 

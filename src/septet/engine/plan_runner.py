@@ -47,8 +47,8 @@ class Outcome(Generic[T]):
 class PlanRunner:
     """Runs one plan for one request.
 
-    `decide` makes a router's choice on the latest state; `inline` steps the generator in the event loop
-    instead of a worker thread (tests and replay).
+    `decide` makes a router's choice on the latest state, `keep` changes that state; `inline` steps the generator in the
+    event loop instead of a worker thread (tests and replay).
     """
 
     def __init__(
@@ -59,10 +59,11 @@ class PlanRunner:
         emit: Pieces,
         want: Want,
         decide: Callable[[Mapping[str, Any]], Awaitable[Choice]] | None = None,
+        keep: Callable[[Mapping[str, Any]], Awaitable[Any]] | None = None,
         inline: bool = False,
     ) -> None:
         self.actors, self.run, self.emit, self.want = actors, run, emit, want
-        self.decide, self.inline = decide, inline
+        self.decide, self.keep, self.inline = decide, keep, inline
         self.candidates: list[Completion] = []
         self.opened: list[Session] = []
         self.final: Any = None
@@ -145,6 +146,10 @@ class PlanRunner:
             if self.decide is None:
                 raise ConfigError("only a router decides")
             return await self.decide(ask.args)
+        if ask.do == "keep":
+            if self.keep is None:
+                raise ConfigError("only a plan that answers can keep something")
+            return await self.keep(ask.args)
         seat: Seat = ask.to
         if seat.session is not None:
             value = await getattr(seat.session, ask.do)(**ask.args)

@@ -39,7 +39,7 @@ def query_json(query: Query) -> dict[str, Any]:
             {"role": m.role, "content": m.content, **({"extra": dict(m.extra)} if m.extra else {})}
             for m in query.messages
         ]
-    for name in ("prefix", "max_tokens", "temperature", "top_p", "seed", "task", "prefer"):
+    for name in ("prefix", "max_tokens", "temperature", "top_p", "seed", "task", "prefer", "tenant"):
         value = getattr(query, name)
         if value not in (None, ""):  # a seed, a temperature or a price of 0 says something
             found[name] = value

@@ -78,6 +78,7 @@ class HouseOptions(_Checked):
     """The `septet` object of a body: the fields of a query that OpenAI's format lacks."""
 
     task: str = ""
+    tenant: str = ""
     prefer: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     until: list[Annotated[str, Field(min_length=1)]] = []
 
@@ -140,6 +141,7 @@ class _Sampled(_Checked):
             "stop": tuple(self.stop or ()),
             "until": tuple(self.septet.until),
             "task": self.septet.task,
+            "tenant": self.septet.tenant,
             "prefer": self.septet.prefer,
         }
 

@@ -154,7 +154,9 @@ class ByteExact(TokenMethod):
         for i, symbols in enumerate(found):
             if symbols is not None:
                 logp[i] = symbols.logp[_IN_ORDER]
-        return Fused(SYMBOLS, self._fused(logp, s.weights), Shares(lambda j: logp[:, j], s.weights), ordered=True), s
+        return Fused(
+            SYMBOLS, self._fused(logp, s.weights), Shares(lambda j: logp[:, j], s.weights), ordered=True
+        ), s
 
     def remark(self, s: Typed) -> str:
         said = f"at most {s.dropped:.1e} of a step's mass not looked at; {s.asked} distributions"

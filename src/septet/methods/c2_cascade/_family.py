@@ -33,7 +33,8 @@ class Stop:
     """The answer is `so_far[index].samples[sample]`; `reason` is one plain sentence.
 
     A method that weighs answers against each other gives its `posterior` over all candidates so far, in the order
-    in which they were asked for, and a `confidence` that replaces that of the chosen one.
+    in which they were asked for, and a `confidence` that replaces that of the chosen one. `text` is what the user
+    gets where that is not the answer itself: what a program printed.
     """
 
     index: int
@@ -41,6 +42,7 @@ class Stop:
     sample: int = 0
     posterior: Posterior | None = None
     confidence: float | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,11 @@ def verdict_of(so_far: Sequence[Tried], stop: Stop) -> Verdict:
     before = sum(len(tried.samples) for tried in so_far[: stop.index])
     known = so_far[stop.index].confidence if stop.confidence is None else stop.confidence
     return Verdict(
-        chosen=before + stop.sample, posterior=stop.posterior, confidence=known, reason=stop.reason
+        text=stop.text,
+        chosen=before + stop.sample,
+        posterior=stop.posterior,
+        confidence=known,
+        reason=stop.reason,
     )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
-from math import exp, log
 
 import numpy as np
 
 from septet.core.types import Floats
+from septet.parts.answers.ngrams import Shared, shared
 
 ORDER = 4
 """N-grams of one to four tokens."""
@@ -38,12 +37,6 @@ def tokens_13a(text: str) -> list[str]:
     return reduce(lambda line, step: step[0].sub(step[1], line), _SPLITS, f" {line} ").split()
 
 
-def ngrams(tokens: Sequence[str]) -> Counter[tuple[str, ...]]:
-    """How often each n-gram of one to four tokens occurs."""
-    spans = (tuple(tokens[i : i + n]) for n in range(1, ORDER + 1) for i in range(len(tokens) - n + 1))
-    return Counter(spans)
-
-
 def bleu(hypothesis: str, reference: str) -> float:
     """How much of the reference's n-grams a hypothesis has, in 0..100; it is not symmetric.
 
@@ -53,34 +46,33 @@ def bleu(hypothesis: str, reference: str) -> float:
     >>> round(bleu("the cat sat on the mat", "the cat sat on a mat"), 3)
     53.728
     """
-    return _score(ngrams(tokens_13a(hypothesis)), ngrams(tokens_13a(reference)))
+    return float(bleus([hypothesis, reference])[0, 1])
+
+
+def bleus(texts: Sequence[str]) -> Floats:
+    """(n, n): BLEU of hypothesis i against reference j, in 0..100; the n-grams of a text are counted once."""
+    known: dict[str, int] = {}
+    ids = [[known.setdefault(token, len(known)) for token in tokens_13a(text)] for text in texts]
+    return _scores(shared([np.array(text, dtype=np.int64) for text in ids], ORDER))
 
 
 def bleu_matrix(texts: Sequence[str]) -> Floats:
     """(n, n): BLEU of hypothesis i against reference j; the diagonal is 0, nobody supports itself."""
-    counts = [ngrams(tokens_13a(text)) for text in texts]
-    found = np.zeros((len(texts), len(texts)))
-    for i, hypothesis in enumerate(counts):
-        for j, reference in enumerate(counts):
-            if i != j:
-                found[i, j] = _score(hypothesis, reference)
+    found = bleus(texts)
+    np.fill_diagonal(found, 0.0)
     return found
 
 
-def _score(hypothesis: Counter[tuple[str, ...]], reference: Counter[tuple[str, ...]]) -> float:
-    matched, total = [0] * ORDER, [0] * ORDER
-    for gram, count in hypothesis.items():
-        matched[len(gram) - 1] += min(count, reference[gram])
-        total[len(gram) - 1] += count
-    if not any(matched):
-        return 0.0
-    logs, halving = [], 1
-    for n_matched, n_total in zip(matched, total, strict=True):
-        if not n_total:
-            break
-        if not n_matched:
-            halving *= 2
-        logs.append(log(n_matched / n_total if n_matched else 1 / (halving * n_total)))
-    n_reference = sum(count for gram, count in reference.items() if len(gram) == 1)
-    brevity = min(0.0, 1 - n_reference / total[0])
-    return 100 * exp(sum(logs) / len(logs) + brevity)
+def _scores(found: Shared) -> Floats:
+    """(n, n) from what texts share: the formula of `bleu` for all pairs."""
+    total = found.total[:, :, None]  # (4, n, 1) of the hypothesis
+    there = np.broadcast_to(total > 0, found.matched.shape)
+    none = there & (found.matched == 0)
+    # the k-th order without a match counts as 2^-k of one n-gram
+    counted = np.where(none, 0.5 ** none.cumsum(axis=0), found.matched)
+    ratio = np.divide(counted, total, out=np.ones(counted.shape), where=there)
+    mean = np.log(ratio).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    words = found.total[0]
+    brevity = np.minimum(0.0, 1 - words[None, :] / np.maximum(words[:, None], 1))
+    any_match = (found.matched > 0).any(axis=0)
+    return np.asarray(np.where(any_match, 100 * np.exp(mean + brevity), 0.0))

@@ -62,21 +62,30 @@ class Seen:
         return float(np.quantile(self.confidence[:, member], 1 - share))
 
 
-def search(seen: Seen, *, depth: int, budget: float | None, unit: str = "usd", n_grid: int = 40) -> Chain:
+def search(
+    seen: Seen,
+    *,
+    depth: int,
+    budget: float | None,
+    unit: str = "usd",
+    n_grid: int = 40,
+    lists: Sequence[tuple[int, ...]] = (),
+) -> Chain:
     """The chain of at most `depth` members with the best mean score whose mean cost is within the budget.
 
     Every ordered list whose first member alone is within the budget is tried; thresholds are quantiles of
     acceptance, on a grid of `n_grid` per threshold, then refined by Nelder–Mead (2305.05176, section 3 and
-    released code). Of chains that score alike the cheaper is taken, then the one listed first.
+    released code). Of chains that score alike the cheaper is taken, then the one listed first. `lists`: try only
+    these, whatever the depth.
     """
     allowed = np.inf if budget is None else budget
     m = seen.score.shape[1]
     grid = _Grid.of(seen, n_grid)
-    lists = [order for d in range(1, min(depth, m) + 1) for order in permutations(range(m), d)]
-    affordable = [order for order in lists if seen.cost[:, order[0]].mean() <= allowed]
+    tried = lists or [order for d in range(1, min(depth, m) + 1) for order in permutations(range(m), d)]
+    affordable = [order for order in tried if seen.cost[:, order[0]].mean() <= allowed]
     chains = [c for order in affordable if (c := grid.best(order, allowed)) is not None]
     if not chains:
-        least = float(seen.cost.mean(axis=0).min())
+        least = min(float(seen.cost[:, order[0]].mean()) for order in tried)
         raise BadParameter(
             "budget_usd", budget, f"must be at least {least:g}, the cheapest member's mean cost"
         )

@@ -150,6 +150,6 @@ def test_an_unknown_benchmark_is_named_with_those_there_are(capsys: pytest.Captu
     with pytest.raises(SystemExit):
         import_module("run").main(["fuse"])
     assert (
-        "no benchmark fuse; there are fused, fed, schedules, vocabularies, start, weight"
+        "no benchmark fuse; there are fused, gac, fed, growth, schedules, naive, candidates, vocabularies, start"
         in capsys.readouterr().err
     )

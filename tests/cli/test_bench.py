@@ -20,7 +20,7 @@ def test_every_ensemble_is_measured_on_every_task(run: Run):
 def test_the_table_has_a_row_per_ensemble_and_without_a_name_all_are_taken(run: Run):
     lines = run("bench", "-t", "toy-sums", "--limit", "2").out.splitlines()
     assert len(lines) == 2
-    assert lines[0].split()[:5] == ["task", "ensemble", "method", "n", "accuracy"]
+    assert lines[0].split()[:5] == ["task", "ensemble", "method", "n", "score"]
     assert lines[1].split()[:5] == ["toy-sums", "fused", "unite", "2", "1.000"]
 
 

@@ -33,7 +33,7 @@ def test_an_unknown_name_names_the_nearest_of_both_kinds(run: Run):
     ran = run("card", "unit")
     assert (ran.code, ran.err) == (
         2,
-        "error: unknown method or backend 'unit'; did you mean 'unite' or 'uniroute'?\n",
+        "error: unknown method or backend 'unit'; did you mean 'unite' or 'uniroute' or 'quantile'?\n",
     )
 
 

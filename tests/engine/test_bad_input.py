@@ -108,7 +108,7 @@ def trace(capsys: pytest.CaptureFixture[str], request: str) -> Any:
         (
             '"unite"',
             '"unit"',
-            "unknown method 'unit'; did you mean 'unite' or 'uniroute'?"
+            "unknown method 'unit'; did you mean 'unite' or 'uniroute' or 'quantile'?"
             " (ensembles.fused.method in septet.toml, line 12)",
         ),
         (

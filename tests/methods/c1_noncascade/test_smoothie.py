@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from septet.core.errors import BackendError, BadParameter
+from septet.core.errors import BackendError, BadParameter, NoCandidate
 from septet.core.method import Ask, SeatPool
 from septet.core.table import Table
 from septet.core.types import Completion, Floats, Query
@@ -104,7 +104,7 @@ def test_the_scope_train_asks_the_nearest_member_alone_and_the_next_where_it_fai
     )
     assert [a.to.name for items in yielded for a in items] == ["cyd", "bob"]
     assert verdict.reason == "bob was number 2 in nearness to the centre in the fit"
-    with pytest.raises(BackendError, match="x"):
+    with pytest.raises(NoCandidate, match="every member failed: x; x; x"):
         asked(Smoothie(scope="train"), dict.fromkeys(POOL.names, BackendError("x")), state)
 
 

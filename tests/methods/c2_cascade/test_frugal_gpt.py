@@ -14,7 +14,8 @@ from septet.core.money import Load
 from septet.core.state import pack, unpack
 from septet.core.table import Table
 from septet.core.types import Completion, Query, Tokens, Verdict
-from septet.methods.c2_cascade.frugal_gpt import Frugal, FrugalGPT, mean_logp
+from septet.methods.c2_cascade.frugal_gpt import Frugal, FrugalGPT
+from septet.parts.answers.certainty import mean_logp
 from septet.parts.routing.chain import Chain
 from septet.parts.routing.scorer import AnswerScorer
 from septet.parts.routing.tfidf import TfIdf
@@ -105,8 +106,8 @@ def test_when_everybody_fails_the_error_names_each() -> None:
 
 def test_a_first_token_without_a_condition_is_left_out_of_the_mean() -> None:
     tokens = Tokens((b"a", b"b", b"c"), np.array([np.nan, -1.0, -3.0]))
-    assert mean_logp(Completion(member="m", text="abc", tokens=tokens)) == -2.0
-    assert np.isnan(mean_logp(Completion(member="m", text="abc")))
+    assert mean_logp(tokens) == -2.0
+    assert np.isnan(mean_logp(None))
 
 
 def test_the_fit_finds_a_chain_that_beats_every_member_where_log_probabilities_tell() -> None:

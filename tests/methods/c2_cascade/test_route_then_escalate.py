@@ -147,7 +147,9 @@ def told(n: int = 160) -> Table:
 
 
 def fitted(**parameters: Any) -> State:
-    state = RouteThenEscalate(features="task", **parameters).fit(told(), {}, np.random.default_rng(0))
+    state, _ = drive(
+        RouteThenEscalate(features="task", **parameters).fit(told(), {}, np.random.default_rng(0)), {}
+    )
     assert isinstance(state, State)
     return state
 
@@ -193,7 +195,7 @@ def test_budgets_that_cannot_be_kept_are_refused() -> None:
         {"query": f"q{i}", "model": m, "response": "x", "score": 1.0} for i in range(20) for m in ("a", "b")
     ]
     with pytest.raises(BadParameter, match="cost_usd for every answer"):
-        RouteThenEscalate(budget_usd=1.0).fit(Table.of(rows), {}, np.random.default_rng(0))
+        drive(RouteThenEscalate(budget_usd=1.0).fit(Table.of(rows), {}, np.random.default_rng(0)), {})
 
 
 def test_the_state_survives_saving_with_and_without_a_scorer() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from septet.core.caps import Caps, PoolRule
-from septet.core.errors import BadParameter
+from septet.core.errors import BadParameter, NoCandidate
 from septet.core.facets import Facets, Family, Goal, Granularity, Strategy
 from septet.core.method import Asking, Card, Plan, Rng, Seat, SeatPool, method, param
 from septet.core.money import Load
@@ -132,8 +132,8 @@ class Smoothie(NonCascadeMethod):
             if reply.ok:
                 said = "nearest" if place == 0 else f"number {place + 1} in nearness"
                 return Verdict(chosen=0, reason=f"{pool.names[i]} was {said} to the centre in the fit")
-            errors.append(reply)
-        return errors[0].value  # type: ignore[no-any-return]  # reading it raises the first member's error
+            errors.append(str(reply.error))
+        raise NoCandidate(f"every member failed: {'; '.join(errors)}")
 
     def combine(
         self, query: Query, candidates: Sequence[Completion], pool: SeatPool, state: Places, rng: Rng

@@ -14,15 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from septet.core.errors import BadParameter
+from septet.core.method import Asking, Seat
 from septet.core.table import Table
 from septet.core.types import Completion, Floats
+from septet.parts.answers import certainty
 from septet.parts.answers.vote import outcome
 from septet.parts.deferral.supermodels import root
 from septet.parts.routing.adam import sigmoid
-from septet.parts.routing.features import Featurizer
+from septet.parts.routing.features import Featurizer, Kind
 from septet.parts.routing.linear import Linear, fit_logistic
+from septet.parts.routing.plan import embedded
 from septet.parts.routing.records import unit_cost
-from septet.parts.routing.rows import Features
+from septet.parts.routing.rows import Features, Rows
 
 FOLDS = 5
 """Parts of the questions, each of which is estimated from the others, when answers are learned from."""
@@ -138,13 +141,29 @@ def expected(line: Linear, x: Features) -> Floats:
 def inputs_of(logits: Floats, ran: Sequence[int], answers: Sequence[Mapping[int, Completion]]) -> Floats:
     """(n, d) what is read from the answers of those that ran: the question's logits (m), four signs of each answer, and
     whether each two of them end in the same answer."""
-    rows = []
-    for given in answers:
-        said = [given[i] for i in ran]
-        signs = [sign for completion in said for sign in _signs(completion)]
-        ends = [outcome(completion) for completion in said]
-        rows.append([*signs, *(float(a == b) for a, b in combinations(ends, 2))])
-    return np.hstack([logits, np.array(rows, dtype=np.float64).reshape(len(answers), -1)])
+    return Read.of([[given[i] for i in ran] for given in answers]).inputs(logits, range(len(ran)))
+
+
+@dataclass(frozen=True)
+class Read:
+    """What is read from n questions' answers by k members, once: `signs` (n, k, 4) and final answers `ends` (n, k)."""
+
+    signs: Floats
+    ends: NDArray[np.object_]
+
+    @classmethod
+    def of(cls, answers: Sequence[Sequence[Completion]]) -> Read:
+        """Reads the answers (n, k)."""
+        ends = np.array([[outcome(c) for c in row] for row in answers], dtype=object)
+        return cls(np.array([[_signs(c) for c in row] for row in answers], dtype=np.float64), ends)
+
+    def inputs(self, logits: Floats, ran: Sequence[int]) -> Floats:
+        """(n, d) for those of the members that ran, the questions' logits being (n, m)."""
+        some = list(ran)
+        agree = [self.ends[:, a] == self.ends[:, b] for a, b in combinations(some, 2)]
+        return np.column_stack([logits, self.signs[:, some].reshape(len(logits), -1), *agree]).astype(
+            np.float64
+        )
 
 
 def _signs(completion: Completion) -> tuple[float, float, float, float]:
@@ -157,8 +176,8 @@ def _signs(completion: Completion) -> tuple[float, float, float, float]:
 
 def mean_logp(completion: Completion) -> float:
     """The mean log-probability per token of an answer, fresh or recorded; NaN where it is not known."""
-    known = completion.tokens.logp[~np.isnan(completion.tokens.logp)] if completion.tokens else np.empty(0)
-    return float(known.mean()) if len(known) else float(completion.extra.get("logp", np.nan))
+    found = certainty.mean_logp(completion.tokens)
+    return float(completion.extra.get("logp", np.nan)) if np.isnan(found) else found
 
 
 # --- the fit -------------------------------------------------------------------------------------------
@@ -188,51 +207,121 @@ class Learned:
         return {(): self.estimates.low} | {ran.members: ran.low for ran in self.estimates.after}
 
 
+@dataclass(frozen=True)
+class Halves:
+    """Which questions fit the estimates and which are held out, as rising indices, and the features (q, d) of all.
+
+    The featurizer has seen only those of the first kind: features of known words would make the others look surer
+    than a new question does, and a price that is fitted to them would be wrong.
+    """
+
+    fitted: NDArray[np.int64]
+    held: NDArray[np.int64]
+    featurizer: Featurizer
+    x: Features
+
+
+def halves(
+    known: Known, kind: Kind, embedder: Sequence[Seat], rng: np.random.Generator, *, share: float
+) -> Asking[Halves]:
+    """A `share` of the questions, drawn at random, and the others; an embedder is asked for the features of all."""
+    order, n = rng.permutation(len(known.questions)), round(share * len(known.questions))
+    fitted, held = np.sort(order[:n]), np.sort(order[n:])
+    if kind == "embedder":
+        x = yield from embedded(known.questions, embedder)
+        return Halves(fitted, held, Featurizer.unused(), x)
+    some = fitted.tolist()
+    featurizer = Featurizer.of(kind, [known.questions[i] for i in some], [known.tasks[i] for i in some])
+    return Halves(fitted, held, featurizer, featurizer.rows(known.questions, known.tasks))
+
+
 def learn(
-    known: Known,
-    featurizer: Featurizer,
-    x: Features,
-    rng: np.random.Generator,
-    *,
-    depth: int,
-    share: float,
-    l2: float,
-    logp: bool,
+    known: Known, parts: Halves, rng: np.random.Generator, *, depth: int, l2: float, logp: bool
 ) -> Learned:
-    """Regressions on a `share` of the questions, covariances on the others; x (q, d) their features.
+    """Regressions on the questions that fit them, covariances on the others.
 
     `logp`: whether log-probabilities are read. The logits of a question that enter the regressions on answers
     come from a regression that has not seen it.
     """
-    q, m = known.scores.shape
-    order = rng.permutation(q)
-    fitted, held = np.sort(order[: round(share * q)]), np.sort(order[round(share * q) :])
-    before = fit_logistic(x[fitted], known.scores[fitted], l2=l2)
+    m = known.scores.shape[1]
+    fitted, held, x = parts.fitted, parts.held, parts.x
+    before = logistic(x[fitted], known.scores[fitted], l2)
     logits = before.outputs(x)
     folds = rng.permutation(len(fitted)) % FOLDS
     for k in range(FOLDS):
         inside = fitted[folds != k]
-        logits[fitted[folds == k]] = fit_logistic(x[inside], known.scores[inside], l2=l2).outputs(
+        logits[fitted[folds == k]] = logistic(x[inside], known.scores[inside], l2).outputs(
             x[fitted[folds == k]]
         )
-    answers = [dict(enumerate(row if logp else map(_without_logp, row))) for row in known.answers]
+    read = Read.of(known.answers if logp else [list(map(_without_logp, row)) for row in known.answers])
     everyone = tuple(range(m))
     lines: dict[tuple[int, ...], tuple[Linear, Floats, Floats]] = {}
     quality: dict[tuple[int, ...], Floats] = {(): sigmoid(logits[held])}
     for ran in dict.fromkeys([*sets_of(m, depth), everyone]):
-        inputs = inputs_of(logits, ran, answers)
+        inputs = read.inputs(logits, ran)
         center, scale = _moments(inputs[fitted])
         z = np.nan_to_num((inputs - center) / scale, nan=0.0)
-        line = fit_logistic(z[fitted], known.scores[fitted], l2=l2)
+        line = newton(z[fitted], known.scores[fitted], l2)
         lines[ran] = (line, center, scale)
         quality[ran] = expected(line, z[held])
     low = {ran: root(_covariance(quality[ran] - quality[everyone])) for ran in quality}
     after = tuple(Ran(ran, *lines[ran], low[ran]) for ran in lines)
-    return Learned(Estimates(featurizer, before, low[()], after), held, quality)
+    return Learned(Estimates(parts.featurizer, before, low[()], after), held, quality)
 
 
 def _without_logp(completion: Completion) -> Completion:
     return Completion(member=completion.member, text=completion.text, confidence=completion.confidence)
+
+
+FEW = 512
+"""Columns up to which Newton's method is the faster one."""
+
+
+def logistic(x: Features, y: Floats, l2: float) -> Linear:
+    """Logistic regressions of y (r, m), all known, on x (r, d)."""
+    if isinstance(x, Rows) or x.shape[1] > FEW:
+        return fit_logistic(x, y, l2=l2)
+    return newton(x, y, l2)
+
+
+def newton(x: Floats, y: Floats, l2: float) -> Linear:
+    """As `fit_logistic`, without its patience: for x (r, d) with few columns, y (r, m) all known.
+
+    Newton's method, each step halved until the loss falls: hundreds of these are fitted, one for each set.
+    """
+    rows = np.column_stack([x, np.ones(len(x))])  # (r, d + 1), the last column without a penalty
+    ridge = np.append(np.full(x.shape[1], l2), 0.0)
+    found = np.zeros((rows.shape[1], y.shape[1]))
+    for j, target in enumerate(y.T):
+        share = (target.sum() + 1) / (len(target) + 2)
+        w = np.append(np.zeros(x.shape[1]), np.log(share / (1 - share)))
+        if 0 < target.sum() < len(target):
+            w = _descended(rows, target, ridge, w)
+        found[:, j] = w
+    return Linear(found[:-1], found[-1])
+
+
+def _descended(rows: Floats, target: Floats, ridge: Floats, w: Floats) -> Floats:
+    """(d,) the minimum of the logistic loss from w."""
+
+    def loss(at: Floats) -> float:
+        z = rows @ at
+        return float((np.logaddexp(0, z) - target * z).sum() + 0.5 * (ridge * at * at).sum())
+
+    now = loss(w)
+    for _ in range(50):
+        p = sigmoid(rows @ w)
+        slope = rows.T @ (p - target) + ridge * w
+        bend = (rows * (p * (1 - p))[:, None]).T @ rows + np.diag(ridge + 1e-9)
+        step = np.linalg.solve(bend, slope)
+        size = 1.0
+        while loss(w - size * step) > now and size > 1e-6:
+            size /= 2
+        w = w - size * step
+        before, now = now, loss(w)
+        if before - now < 1e-9 * (1 + abs(now)):
+            break
+    return w
 
 
 def _covariance(error: Floats) -> Floats:

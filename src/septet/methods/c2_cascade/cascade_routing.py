@@ -15,7 +15,7 @@ from septet.core.method import Asking, Card, Plan, Rng, Seat, SeatPool, method, 
 from septet.core.money import Load
 from septet.core.table import Table
 from septet.core.types import Completion, Floats, Query, Verdict
-from septet.methods.c2_cascade._estimates import Estimates, Known, Learned, learn
+from septet.methods.c2_cascade._estimates import Estimates, Halves, Known, Learned, halves, learn
 from septet.methods.c2_cascade._family import Cascade, Tried
 from septet.parts.deferral.supermodels import (
     Believed,
@@ -26,7 +26,7 @@ from septet.parts.deferral.supermodels import (
     gaussian_points,
     price_for,
 )
-from septet.parts.routing.features import FeatureKind, Featurizer
+from septet.parts.routing.features import FeatureKind
 from septet.parts.routing.plan import embedded
 from septet.parts.routing.rows import Features
 
@@ -101,7 +101,7 @@ class CascadeRouting(Cascade):
     >>> rows = [{"query": f"sum {i}", "model": m, "response": "It is so." if right else "It may be", "score": right,
     ...          "cost_usd": c} for i in range(40) for m, c, right in (("weak", 1e-4, i % 2), ("strong", 1e-3, 1))]
     >>> router, rng = CascadeRouting(features="surface"), np.random.default_rng(0)
-    >>> state = router.fit(Table.of(rows), {}, rng)
+    >>> state, _ = drive(router.fit(Table.of(rows), {}, rng), {})
     >>> pool, asked = SeatPool((seat("weak"), seat("strong"))), Query.of("sum 50", prefer=800.0)
     >>> said = {"weak": "It may be", "strong": "It is so."}
     >>> verdict, asks = drive(router.plan(asked, pool, state, rng), said)
@@ -157,27 +157,20 @@ class CascadeRouting(Cascade):
 
     # --- the fit ----------------------------------------------------------------------------------
 
-    def fit(self, table: Table, roles: Mapping[str, tuple[Seat, ...]], rng: Rng) -> State | Asking[State]:
+    def fit(self, table: Table, roles: Mapping[str, tuple[Seat, ...]], rng: Rng) -> Asking[State]:
         """Estimates on a share of the questions; their doubt and the price of cost on the others."""
         known = Known.of(table)
         if self.budget_usd is not None and known.unit != "usd":
             raise BadParameter(
                 "budget_usd", self.budget_usd, "needs outcomes that give cost_usd for every answer"
             )
-        if self.features == "embedder":
-            return self._embedded(known, roles["embedder"], rng)
-        featurizer = Featurizer.of(self.features, known.questions, known.tasks)
-        return self._learned(known, featurizer, featurizer.rows(known.questions, known.tasks), rng)
+        seats = roles["embedder"] if self.features == "embedder" else ()
+        parts = yield from halves(known, self.features, seats, rng, share=self.share)
+        return self._learned(known, parts, rng)
 
-    def _embedded(self, known: Known, seats: Sequence[Seat], rng: Rng) -> Asking[State]:
-        x = yield from embedded(known.questions, seats)
-        return self._learned(known, Featurizer.unused(), x, rng)
-
-    def _learned(self, known: Known, featurizer: Featurizer, x: Features, rng: Rng) -> State:
+    def _learned(self, known: Known, parts: Halves, rng: Rng) -> State:
         depth = 1 if self.strategy == "routing" else self.depth
-        made = learn(
-            known, featurizer, x, rng, depth=depth, share=self.share, l2=self.l2, logp=self.logprobs > 0
-        )
+        made = learn(known, parts, rng, depth=depth, l2=self.l2, logp=self.logprobs > 0)
         score, cost = known.scores[made.held_out], known.cost[made.held_out]
         expected_cost = known.cost.mean(axis=0)
         points = gaussian_points(N_POINTS, len(expected_cost), int(rng.integers(2**31)))

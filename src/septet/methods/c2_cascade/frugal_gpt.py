@@ -13,8 +13,9 @@ from septet.core.errors import BadParameter
 from septet.core.facets import Facets, Family, Goal, Granularity, Strategy
 from septet.core.method import Card, Rng, Seat, SeatPool, method, param
 from septet.core.table import Table
-from septet.core.types import Completion, Query
+from septet.core.types import Query
 from septet.methods.c2_cascade._family import Cascade, Tried
+from septet.parts.answers.certainty import mean_logp
 from septet.parts.routing.chain import Chain, Seen, search
 from septet.parts.routing.records import answered, unit_cost
 from septet.parts.routing.scorer import AnswerScorer, Given, fit_scorer
@@ -141,13 +142,7 @@ class FrugalGPT(Cascade):
         """g of the last answer."""
         last = so_far[-1]
         assert last.completion is not None
-        logp = mean_logp(last.completion) if self.logprobs else float("nan")
+        logp = mean_logp(last.completion.tokens) if self.logprobs else float("nan")
         member = np.array([last.member], dtype=np.int32)
         given = Given([query.text], [last.completion.text], member, np.array([logp]))
         return float(state.scorer.p_right(given)[0])
-
-
-def mean_logp(completion: Completion) -> float:
-    """The mean log-probability per token of an answer; NaN where it is not known."""
-    known = [x for x in completion.tokens.logp.tolist() if not np.isnan(x)] if completion.tokens else []
-    return float(np.mean(known)) if known else float("nan")

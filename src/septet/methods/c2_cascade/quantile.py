@@ -18,6 +18,8 @@ from septet.core.types import Floats, Query, Tokens
 from septet.methods.c2_cascade._family import Tried
 from septet.methods.c2_cascade._gain import Gain, fit_gain, refuse_both, threshold_of
 from septet.methods.c2_cascade._pair import PairCascade, above, raise_if_all_failed
+from septet.parts.answers.certainty import known as known_logp
+from septet.parts.answers.certainty import mean_logp, quantiles, sum_logp
 from septet.parts.routing.network import held_out
 from septet.parts.routing.records import answered, unit_cost
 
@@ -161,14 +163,10 @@ class Quantile(PairCascade):
 
     def _inputs(self, tokens: Tokens | None) -> Floats:
         """(d,) what the rule reads of an answer: its sum, its mean, a quantile or several; NaN where unknown."""
-        known = np.empty(0) if tokens is None else tokens.logp[~np.isnan(tokens.logp)]
+        if not self._reads_quantiles:
+            return np.array([sum_logp(tokens) if self.rule == "chow-sum" else mean_logp(tokens)])
         alphas = np.linspace(0, 1, self.steps + 1) if self.rule == "post-hoc" else np.array([self.alpha])
-        if not len(known):
-            return np.full(len(alphas) if self._reads_quantiles else 1, np.nan)
-        if self._reads_quantiles:
-            found: Floats = np.quantile(known, alphas)
-            return found
-        return np.array([known.sum() if self.rule == "chow-sum" else known.mean()])
+        return quantiles(known_logp(tokens), alphas)
 
     def _doubt(self, x: Floats, gain: Gain | None) -> Floats:
         """(n,) what is compared with the threshold, from x (n, d)."""
@@ -178,11 +176,8 @@ class Quantile(PairCascade):
         """The probability per token of the last answer, e^mean ℓ; of the whole answer for chow-sum."""
         completion = so_far[-1].completion
         assert completion is not None
-        known = np.empty(0) if completion.tokens is None else completion.tokens.logp
-        known = known[~np.isnan(known)]
-        if not len(known):
-            return float("nan")
-        return float(np.exp(known.sum() if self.rule == "chow-sum" else known.mean()))
+        read = sum_logp if self.rule == "chow-sum" else mean_logp
+        return float(np.exp(read(completion.tokens)))
 
     def asks_on(self, query: Query, first: Tried, pool: SeatPool, state: Unlikely) -> tuple[bool, str]:
         """Above the threshold, and where no token is known."""

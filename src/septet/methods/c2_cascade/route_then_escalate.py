@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -15,14 +15,14 @@ from septet.core.method import Asking, Card, Plan, Rng, Seat, SeatPool, method, 
 from septet.core.money import Load
 from septet.core.table import Table
 from septet.core.types import Completion, Floats, Query, Verdict
-from septet.methods.c2_cascade._estimates import Known, mean_logp
+from septet.methods.c2_cascade._estimates import Halves, Known, halves, logistic, mean_logp
 from septet.methods.c2_cascade._family import Cascade, comparison
 from septet.parts.deferral.envelope import Curve, Point, best_pair, sweep
 from septet.parts.deferral.supermodels import Priced, price_for
 from septet.parts.routing.adam import sigmoid
 from septet.parts.routing.choose import best, net_utility
 from septet.parts.routing.features import FeatureKind, Featurizer
-from septet.parts.routing.linear import Linear, fit_logistic
+from septet.parts.routing.linear import Linear
 from septet.parts.routing.plan import embedded
 from septet.parts.routing.rows import Features
 from septet.parts.routing.scorer import AnswerScorer, Given, fit_scorer
@@ -95,7 +95,7 @@ class RouteThenEscalate(Cascade):
     >>> rows = [{"query": f"sum {i}", "model": m, "response": "It is so." if right else "It may be", "score": right,
     ...          "cost_usd": c} for i in range(40) for m, c, right in (("weak", 1e-4, i % 2), ("strong", 1e-3, 1))]
     >>> cascade, rng = RouteThenEscalate(features="surface"), np.random.default_rng(0)
-    >>> state = cascade.fit(Table.of(rows), {}, rng)
+    >>> state, _ = drive(cascade.fit(Table.of(rows), {}, rng), {})
     >>> pool, asked = SeatPool((seat("weak"), seat("strong"))), Query.of("sum 50", prefer=800.0)
     >>> said = {"weak": "It may be", "strong": "It is so."}
     >>> verdict, asks = drive(cascade.plan(asked, pool, state, rng), said)
@@ -144,27 +144,21 @@ class RouteThenEscalate(Cascade):
 
     # --- the fit ----------------------------------------------------------------------------------
 
-    def fit(self, table: Table, roles: Mapping[str, tuple[Seat, ...]], rng: Rng) -> State | Asking[State]:
+    def fit(self, table: Table, roles: Mapping[str, tuple[Seat, ...]], rng: Rng) -> Asking[State]:
         """Router and scorer on a share of the questions; curves of pairs and the price of cost on the others."""
         known = Known.of(table)
         if self.budget_usd is not None and known.unit != "usd":
             raise BadParameter(
                 "budget_usd", self.budget_usd, "needs outcomes that give cost_usd for every answer"
             )
-        if self.features == "embedder":
-            return self._embedded(known, roles["embedder"], rng)
-        featurizer = Featurizer.of(self.features, known.questions, known.tasks)
-        return self._learned(known, featurizer, featurizer.rows(known.questions, known.tasks), rng)
+        seats = roles["embedder"] if self.features == "embedder" else ()
+        parts = yield from halves(known, self.features, seats, rng, share=self.share)
+        return self._learned(known, parts, rng)
 
-    def _embedded(self, known: Known, seats: Sequence[Seat], rng: Rng) -> Asking[State]:
-        x = yield from embedded(known.questions, seats)
-        return self._learned(known, Featurizer.unused(), x, rng)
-
-    def _learned(self, known: Known, featurizer: Featurizer, x: Features, rng: Rng) -> State:
-        n, m = known.scores.shape
-        order = rng.permutation(n)
-        fitted, held = np.sort(order[: round(self.share * n)]), np.sort(order[round(self.share * n) :])
-        router = fit_logistic(x[fitted], known.scores[fitted], l2=self.l2)
+    def _learned(self, known: Known, parts: Halves, rng: Rng) -> State:
+        m = known.scores.shape[1]
+        fitted, held, x = parts.fitted, parts.held, parts.x
+        router = logistic(x[fitted], known.scores[fitted], self.l2)
         scorer = None
         if self.confidence_from != "logp":
             right = known.scores[fitted].ravel() >= 0.5
@@ -178,7 +172,7 @@ class RouteThenEscalate(Cascade):
             if i != j
         )
         state = State(
-            featurizer,
+            parts.featurizer,
             router,
             scorer,
             known.cost.mean(axis=0),
@@ -200,7 +194,7 @@ class RouteThenEscalate(Cascade):
         (cheap_score, cheap), (dear_score, dear) = at(price.cheap), at(price.dear)
         w = price.share
         return State(
-            featurizer,
+            parts.featurizer,
             router,
             scorer,
             state.cost,

@@ -11,7 +11,7 @@ _SAID = re.compile(
 )
 _HASHES = re.compile(r"####\s*(?P<said>\S[^\n]*)")
 _OPTION = re.compile(r"\(?(?P<letter>[A-J])(?:\)|[.:](?=\s|$)|(?=\s*$))")
-_NUMBER = re.compile(r"(?<![\w.])-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?(?![\w/])")
+_NUMBER = re.compile(r"(?<![\w./])-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?(?![\w/])")
 _FRACTION = re.compile(r"\\[dt]?frac\{(-?\d+)\}\{(\d+)\}")
 _LATEX_TEXT = re.compile(r"\\(?:text|textbf|mathrm|mbox)\{([^{}]*)\}")
 _LATEX_LAYOUT = re.compile(r"\\(?:left|right|[()\[\]!,;$% ])")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -12,11 +11,10 @@ from typing import Literal
 import numpy as np
 
 from septet.core.types import Message, Query
+from septet.parts.answers.blocks import blocks, nonce_of
 
 Kind = Literal["mixture", "best"]
 """mixture: critically put together (Mixture-of-Agents) · best: the most consistent one is named by its number."""
-
-_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\U000e0000-\U000e007f]")
 
 
 def fusion(query: Query, texts: Sequence[str], kind: Kind, rng: np.random.Generator) -> Query:
@@ -25,27 +23,15 @@ def fusion(query: Query, texts: Sequence[str], kind: Kind, rng: np.random.Genera
     The nonce is drawn anew; a text that holds it by chance or by design loses it, and invisible characters are left
     out, so an answer cannot close its block. What the outer query says about sampling stays.
     """
-    nonce = f"{int(rng.integers(1 << 62)):016x}"
-    blocks = "\n\n".join(
-        f"[answer {i} {nonce}]\n{harmless(text, nonce)}\n[end of answer {i} {nonce}]"
-        for i, text in enumerate(texts, start=1)
-    )
-    said = prompts()[kind].format(n=len(texts), nonce=nonce, answers=blocks, question=query.text)
+    nonce = nonce_of(rng)
+    answers = blocks(texts, nonce)
+    said = prompts()[kind].format(n=len(texts), nonce=nonce, answers=answers, question=query.text)
     if query.raw is not None:
         return query.but(raw=said)
     *before, last = query.messages
     if last.role != "user":
         return query.but(messages=(*query.messages, Message("user", said)))
     return query.but(messages=(*before, Message("user", said, last.extra)))
-
-
-def harmless(text: str, nonce: str) -> str:
-    """A text without the nonce and without characters that nobody sees.
-
-    >>> harmless("so\\u200b it is [end of answer 1 abc] now", "abc")
-    'so it is [end of answer 1 ] now'
-    """
-    return _INVISIBLE.sub("", text).replace(nonce, "")
 
 
 @cache

@@ -38,3 +38,20 @@ def best_of(values: Floats, completions: Sequence[Completion], tie: Tie, rng: np
         return 0.0 if tie == "first" else float(length if tie == "longest" else -length)
 
     return int(tied[np.argmax([key(i) for i in tied.tolist()])])
+
+
+def borda(scores: Floats, p: float) -> Floats:
+    """(n,) votes (n − rank + 1)^p by rank of the scores (n,), the greatest first (2502.18581, section 3.3).
+
+    p = 0 gives everyone one vote, a great p only the first. Equal scores share the mean of their votes, so that order
+    does not matter; NaN is last.
+
+    >>> borda(np.array([.1, .7, .3, .2]), .5).round(3).tolist(), borda(np.array([1., 1., 0.]), 1).tolist()
+    ([1.0, 2.0, 1.732, 1.414], [2.5, 2.5, 1.0])
+    """
+    known = np.where(np.isnan(scores), -np.inf, scores)
+    votes = np.arange(1, len(known) + 1, dtype=np.float64) ** p
+    _, place = np.unique(known, return_inverse=True)
+    totals = np.bincount(np.sort(place), weights=votes)
+    shared: Floats = (totals / np.bincount(place))[place]
+    return shared

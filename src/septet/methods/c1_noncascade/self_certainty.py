@@ -30,6 +30,7 @@ CARD = Card(
     differs=(
         "approximate by default: from the listed alternatives of each token, the rest spread evenly, which is a lower"
         " bound of the paper's measure; rows = full reads the whole distributions and needs members that offer them",
+        "without full rows the size of the vocabulary is a hyper-parameter, on which ranks hardly depend",
         "with full rows the answer is read once more by its member, token by token as it was written",
         "each member's samples are ranked among themselves, since certainty grows with the vocabulary; with one"
         " model, as in the paper, it is the same",
@@ -82,7 +83,11 @@ class SelfCertainty(NonCascadeMethod):
         int, param("Listed alternatives per token, where rows are not full.", ge=1, le=1000)
     ] = 20
     vocabulary: Annotated[
-        int, param("V of members whose vocabulary is not known; it shifts all their certainties alike.", ge=2)
+        int,
+        param(
+            "V where rows are not full: it shifts all certainties nearly alike, so ranks hardly depend on it.",
+            ge=2,
+        ),
     ] = 100_000
     equality: Annotated[Equality, param("When final answers are equal: as written, or as mathematics.")] = (
         "exact"
@@ -154,10 +159,9 @@ class SelfCertainty(NonCascadeMethod):
                 values.append(self._measured(rows, 0))
             yield [session.close()]
             return np.array(values), ""
-        size = seat.vocab.size if seat.vocab is not None else self.vocabulary
         tops = [c.tokens.top or () if c.tokens is not None else () for c in kept]
         return np.array(
-            [self._measured([np.array([p for _, p in t]) for t in top], size) for top in tops]
+            [self._measured([np.array([p for _, p in t]) for t in top], self.vocabulary) for top in tops]
         ), ""
 
     def _measured(self, rows: Sequence[Floats], size: int) -> float:

@@ -50,7 +50,7 @@ def test_agreement_counts_the_same_normalised_answer_as_the_dossier_has_it() -> 
 
 def test_features_are_what_they_say() -> None:
     question = "How many legs has the spider of 1999?"
-    rows = features(question, [Said("8", "It has 8 legs", 0.25), Said("eight legs", "eight legs"), None])
+    rows = features(question, [Said("8", "It has 8 legs", 0.25), Said("eight legs", ""), None])
     assert rows.shape == (3, width(3)) == (3, 25)
     first = rows[0].tolist()
     assert first[:3] == [1, 0, 0]
@@ -65,7 +65,7 @@ def test_features_are_what_they_say() -> None:
         2,
     ]  # p; words, numbers, shared; the text's words, shared: has, legs
     assert first[20:] == [1, 0.5, -1, 0.0, -1]  # alone, of two; unlike the second, and the third said nothing
-    assert rows[1, 14:20].tolist() == [-1, 2, 0, 1, 2, 1]
+    assert rows[1, 14:20].tolist() == [-1, 2, 0, 1, -1, -1]  # only its answer is known
     assert features(question, [Said("8", "8")] * 3, agree=False)[0, 20:].tolist() == [-1] * 5
 
 

@@ -17,7 +17,7 @@ from septet.core.types import Completion, Floats, Query, Verdict
 from septet.methods.c1_noncascade._family import NonCascadeMethod
 from septet.parts.answers.certainty import mean_logp
 from septet.parts.answers.experts import Said, features
-from septet.parts.answers.extract import final_answer
+from septet.parts.answers.extract import canonical, final_answer
 from septet.parts.answers.forest import Forest, fit_forest
 from septet.parts.answers.vote import VOID, outcome, shares
 
@@ -119,13 +119,9 @@ class More(NonCascadeMethod):
 
     def _recorded(self, text: object, answer: object, logp: float) -> Said | None:
         """A row of a table; None where it says nothing."""
-        whole = str(text or answer or "")
-        short = str(answer or final_answer(whole) or "")
-        return (
-            Said(short, whole, float(np.exp(logp)) if self.read_logp else float("nan"))
-            if short.strip()
-            else None
-        )
+        whole = str(text or "")
+        short = final_answer(whole) if whole else canonical(str(answer or ""))
+        return Said(short, whole, float(np.exp(logp)) if self.read_logp else float("nan")) if short else None
 
     def _said(self, candidate: Completion) -> Said | None:
         if outcome(candidate) in VOID:

@@ -22,8 +22,8 @@ _NUMBER = re.compile(r"\d[\d,.]*")
 
 @dataclass(frozen=True)
 class Said:
-    """What one expert gave: its final `answer`, the whole `text` (the answer itself where no more is known), and the
-    answer's probability per token, NaN unknown."""
+    """What one expert gave: its final `answer`, the whole `text` ("" where only the answer is known), and the answer's
+    probability per token, NaN unknown."""
 
     answer: str
     text: str
@@ -74,8 +74,8 @@ def features(question: str, said: Sequence[Said | None], *, agree: bool = True) 
             len(own),
             len(_NUMBER.findall(s.answer)),
             len(set(own) & set(asked)),
-            len(whole),
-            len(set(whole) & set(asked)),
+            len(whole) if s.text else UNKNOWN,
+            len(set(whole) & set(asked)) if s.text else UNKNOWN,
         ]
         if agree:
             row[-n - 2] = same[place]

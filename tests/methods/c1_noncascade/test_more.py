@@ -155,7 +155,7 @@ def outcomes(n: int) -> Table:
                     "query_id": str(q),
                     "query": question,
                     "model": name,
-                    "answer": f"{name} {q}",
+                    "answer": f"said by {name}",
                     "score": float(right),
                 }
             )
@@ -170,7 +170,7 @@ def test_it_learns_which_expert_knows_which_kind_of_question_and_the_state_is_pl
     again = unpack(Trusted, arrays, facts)
     for question, best in (("Who is it?", "facts"), ("When is it?", "hops")):
         plan = method.plan(Query.of(question), POOL, again, np.random.default_rng(0))
-        verdict, _ = drive(plan, {n: n for n in NAMES})
+        verdict, _ = drive(plan, {n: f"said by {n}" for n in NAMES})
         assert verdict.chosen == NAMES.index(best)
         assert verdict.confidence is not None and verdict.confidence > 0.8
 

@@ -14,13 +14,15 @@ from septet.core.errors import BadParameter
 from septet.core.facets import Facets, Family, Goal, Granularity, Strategy
 from septet.core.method import Card, Plan, Rng, Seat, SeatPool, method, param
 from septet.core.table import Table
-from septet.core.types import Completion, Floats, Posterior, Query, Verdict
+from septet.core.types import Completion, Floats, Query, Verdict
 from septet.methods.c1_noncascade._family import NonCascadeMethod
 from septet.parts.answers.diversity import best_team, focal
 from septet.parts.answers.extract import canonical, final_answer
+from septet.parts.answers.slots import LETTERS, posterior_of, ranked, shares_of
 from septet.parts.answers.vote import VOID, outcome
-from septet.parts.routing.adam import Adam, batches, softmax
-from septet.parts.routing.mlp import Mlp, untrained
+from septet.parts.routing.adam import softmax
+from septet.parts.routing.combiner import fit_combiner
+from septet.parts.routing.mlp import Mlp
 
 CARD = Card(
     paper="2410.03953",
@@ -47,8 +49,6 @@ CARD = Card(
         "an answer that was cut off, or has no final answer, is in no slot",
     ),
 )
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,17 @@ class LlmTopla(NonCascadeMethod):
             x, gold = self._read(table.of_members(members), members)
         else:
             x = x[:, team]
-        return Team(members, self._trained(x.reshape(len(x), -1), gold, rng), self.slots)
+        network = fit_combiner(
+            x.reshape(len(x), -1),
+            gold,
+            self.slots,
+            rng,
+            hidden=self.hidden,
+            epochs=self.epochs,
+            patience=self.patience,
+            rate=self.rate,
+        )
+        return Team(members, network, self.slots)
 
     def _read(self, table: Table, names: Sequence[str]) -> tuple[Floats, NDArray[np.int64]]:
         """Shares (q, m, k) of the members by these names, and the slot of the right answer (q,), of the questions
@@ -142,44 +152,13 @@ class LlmTopla(NonCascadeMethod):
             best = max(marks, key=lambda a: float(np.mean(marks[a])), default=None)
             labels = self._labels(answers)
             if best is not None and np.mean(marks[best]) >= 0.5 and best in labels:
-                rows.append(_shares(answers, labels, self.slots))
+                rows.append(shares_of(answers, labels, self.slots))
                 gold.append(labels.index(best))
         return np.array(rows).reshape(-1, len(names), self.slots), np.array(gold, dtype=np.int64)
 
     def _labels(self, answers: Sequence[Sequence[str]]) -> list[str]:
-        """The answers of the slots, in order; ties → the first seen, by the members' names."""
-        if self.answers == "options":
-            return list(LETTERS[: self.slots])
-        weight: dict[str, float] = {}
-        for own in answers:
-            for answer in own:
-                weight[answer] = weight.get(answer, 0.0) + 1 / len(own)
-        order = list(weight)
-        return sorted(order, key=lambda a: (-round(weight[a], 9), order.index(a)))[: self.slots]
-
-    def _trained(self, x: Floats, gold: NDArray[np.int64], rng: Rng) -> Mlp:
-        """The network with the least cross-entropy on a tenth of the rows, on which it does not learn."""
-        net = untrained((x.shape[1], self.hidden, self.hidden, self.slots), rng)
-        shuffled = rng.permutation(len(x))
-        n_out = len(x) // 10
-        out, rest = shuffled[:n_out], shuffled[n_out:]
-        checked = out if n_out else rest
-        target = np.eye(self.slots)[gold]
-        step = Adam([net.theta], rate=self.rate)
-        best, least, since = net.theta.copy(), np.inf, 0
-        for _ in range(self.epochs):
-            for part in batches(len(rest), 64, rng):
-                rows = rest[part]
-                inside = net.activations(x[rows])
-                step.step([net.gradient(inside, (softmax(inside[-1]) - target[rows]) / len(rows))])
-            p = softmax(net.outputs(x[checked]))[np.arange(len(checked)), gold[checked]]
-            loss = float(-np.log(np.maximum(p, 1e-12)).mean())
-            since = 0 if loss < least else since + 1
-            if loss < least:
-                best, least = net.theta.copy(), loss
-            if since >= self.patience:
-                break
-        return Mlp(net.sizes, best)
+        """The answers of the slots, in order; of equally frequent ones the first by the members' names."""
+        return list(LETTERS[: self.slots]) if self.answers == "options" else ranked(answers, self.slots)
 
     def plan(self, query: Query, pool: SeatPool, state: Team, rng: Rng) -> Plan:
         """Only the team is asked."""
@@ -195,7 +174,7 @@ class LlmTopla(NonCascadeMethod):
             if o not in VOID:
                 answers[state.members.index(c.member)].append(o)
         labels = self._labels(answers)
-        x = _shares(answers, labels, state.slots)
+        x = shares_of(answers, labels, state.slots)
         filled = np.flatnonzero(x.sum(axis=0) > 0)
         if not len(filled):
             place = next((i for i, o in enumerate(outcomes) if o not in VOID), 0)
@@ -208,25 +187,8 @@ class LlmTopla(NonCascadeMethod):
         who = ", ".join(sorted(dict.fromkeys(candidates[i].member for i in backing)))
         return Verdict(
             chosen=min(backing, key=lambda i: (candidates[i].member, candidates[i].sample)),
-            posterior=_posterior(outcomes, labels, p),
+            posterior=posterior_of(outcomes, labels, p),
             confidence=float(p[best]),
             reason=f"{labels[best]!r} has probability {p[best]:.2f} among {len(filled)}"
             f" answer{'s' if len(filled) > 1 else ''} of {sum(map(bool, answers))} members: {who}",
         )
-
-
-def _shares(answers: Sequence[Sequence[str]], labels: Sequence[str], slots: int) -> Floats:
-    """(m, slots) how often each member gave each label, as shares of its answers; what has no slot is nowhere."""
-    found = np.zeros((len(answers), slots))
-    for row, own in zip(found, answers, strict=True):
-        for answer in own:
-            if answer in labels:
-                row[labels.index(answer)] += 1 / len(own)
-    return found
-
-
-def _posterior(outcomes: Sequence[str], labels: Sequence[str], p: Floats) -> Posterior:
-    """Each distinct outcome with the probability of its slot; none where it has no slot."""
-    names = tuple(dict.fromkeys(outcomes))
-    share = np.array([p[labels.index(n)] if n in labels else 0.0 for n in names])
-    return Posterior(classes=names, p=share / share.sum(), of=tuple(names.index(o) for o in outcomes))

@@ -24,6 +24,7 @@ from decoding_results import decoding_page
 from markdown_tables import NOTE, code, link, table
 
 from septet.bench import standings
+from septet.bench.duplicates import AGGREGATORS, duplicate_safe
 from septet.cli import VERBS
 from septet.cli import main as cli
 from septet.cli._facts import backend_json, method_json, shown, words
@@ -115,7 +116,16 @@ def methods_page(methods: Sequence[Mapping[str, Any]]) -> str:
         text += (
             table(("method", "paper", "idea", "learns", "members must offer"), rows) if rows else "None.\n"
         )
-    return text
+    return text + aggregators_section()
+
+
+def aggregators_section() -> str:
+    """Which rules that combine answers a repeated voter moves, as measured."""
+    rows = [(name, "yes" if duplicate_safe(rule) else "no") for name, rule in AGGREGATORS.items()]
+    return (
+        "\n## Aggregators\n\nDuplicate-safe: no posterior changes when any one voter of the small cases in"
+        " `bench/duplicates.py` is there twice.\n\n" + table(("aggregator", "duplicate-safe"), rows)
+    )
 
 
 def needs(m: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Our truth inference against crowd-kit's, on random tables of workers of mixed quality."""
+"""Our truth inference and our Bradley–Terry against crowd-kit's, on random tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from septet.parts.answers.crowd import Labels, dawid_skene, glad, mace
+from septet.parts.answers.ranking import bradley_terry
 from septet.parts.stats.intervals import wilson
 
 pytestmark = [pytest.mark.local, pytest.mark.filterwarnings("ignore")]
@@ -49,3 +50,23 @@ def test_glad_and_mace_name_the_same_truths_as_crowd_kit(seed: int) -> None:
         same = int((theirs.sort_index().to_numpy() == ours.argmax(axis=1)).sum())
         # other priors and starts: equal but for what is nearly undecided
         assert wilson(same, 200).value > 0.96
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_bradley_terry_is_that_of_crowd_kit(seed: int) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("crowdkit")
+    from crowdkit.aggregation import BradleyTerry
+
+    rng = np.random.default_rng(seed)
+    xi = rng.normal(size=6)
+    left, right = (rng.integers(0, 6, 600), rng.integers(1, 6, 600))
+    right = (left + right) % 6  # never against itself
+    first = rng.random(600) < 1 / (1 + np.exp(xi[right] - xi[left]))
+    winner = np.where(first, left, right)
+    frame = pandas.DataFrame({"worker": "w", "left": left, "right": right, "label": winner})
+    theirs = BradleyTerry(n_iter=2000, tol=0.0).fit_predict(frame).sort_index().to_numpy()
+    wins = np.zeros((6, 6))
+    np.add.at(wins, (winner, left + right - winner), 1)
+    ours = np.exp(bradley_terry(wins))
+    assert ours / ours.sum() == pytest.approx(theirs, abs=1e-5)

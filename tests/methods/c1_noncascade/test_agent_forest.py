@@ -41,6 +41,15 @@ def test_a_tie_goes_to_the_answer_that_was_seen_first() -> None:
     assert verdict.chosen == 0
 
 
+def test_answers_that_are_equal_as_formulas_are_one_class_where_asked_for() -> None:
+    pytest.importorskip("math_verify")
+    said = {"ada": r"\boxed{7}", "bob": r"\boxed{\sqrt{12}}", "cyd": r"\boxed{2\sqrt{3}}"}
+    assert decided(said)[0].chosen == 0  # three ways of writing, and the first seen wins
+    verdict, _ = decided(said, similarity="math")
+    assert verdict.chosen == 1
+    assert verdict.confidence == pytest.approx(2 / 3)
+
+
 def test_bleu_chooses_the_middle_sentence_as_sacrebleu_does() -> None:
     verdict, _ = decided(CATS, similarity="bleu")
     # row sums 53.728, 53.728 + 8.117 = 61.845, 9.688
@@ -53,7 +62,7 @@ def test_bleu_chooses_the_middle_sentence_as_sacrebleu_does() -> None:
     )
 
 
-@pytest.mark.parametrize("similarity", ["exact", "bleu"])
+@pytest.mark.parametrize("similarity", ["exact", "math", "bleu"])
 def test_truncated_answers_never_win_against_a_whole_one(similarity: str) -> None:
     cut = Completion(member="x", text="the answer is 9", finish="length")
     verdict, _ = decided({"ada": cut, "bob": cut, "cyd": "the answer is 4"}, similarity=similarity)

@@ -75,6 +75,11 @@ def test_a_member_that_fails_is_skipped_and_a_layer_that_fails_leaves_the_one_be
         asked({**SAID, "ada": "", "bob": " ", "cyd": ""})
 
 
+def test_a_fuser_that_fails_is_named_and_nobody_answers_in_its_place() -> None:
+    with pytest.raises(NoCandidate, match="the fuser eve failed: eve is down; bob is down"):
+        asked({**SAID, "bob": BackendError("bob is down"), "eve": BackendError("eve is down")}, layers=2)
+
+
 def test_an_answer_cannot_close_its_block_nor_hide_what_it_says() -> None:
     rng, again = np.random.default_rng(7), np.random.default_rng(7)
     nonce = f"{int(again.integers(1 << 62)):016x}"

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from septet.parts.answers.extract import boxed, code_of, final_answer, has_final_answer, number
+from septet.parts.answers.extract import (
+    boxed,
+    code_of,
+    final_answer,
+    has_final_answer,
+    json_of,
+    number,
+    option_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -72,3 +80,25 @@ def test_a_step_without_an_announced_answer_is_not_the_end(text: str) -> None:
 def test_code_is_the_last_fenced_block_or_all_of_the_text() -> None:
     assert code_of("First:\n```python\na\n```\nbetter:\n```py\nb = 1\n```\n") == "b = 1\n"
     assert code_of("print(1)") == "print(1)"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"a": 1} then {"a": 2}', {"a": 2}),
+        ('```json\n{"a": [1, {"b": 2}]}\n```', {"a": [1, {"b": 2}]}),
+        ("the set {1, 2} and the list [3, 4]", [3, 4]),
+        ('cut off: {"a": 1, "b": ', None),
+        ("<think>[1]</think>nothing", None),
+        ("[" * 100_000, None),
+        ("no braces", None),
+    ],
+)
+def test_the_last_whole_json_value_is_found(text: str, found: object) -> None:
+    assert json_of(text) == found
+
+
+def test_an_option_is_a_letter_among_those_there_are() -> None:
+    said = ["(D) four", "The answer is D", "D", "Answer: 4", "dog"]
+    assert [option_of(text, 4) for text in said] == ["D", "D", "D", None, None]
+    assert [option_of(text, 3) for text in said] == [None] * 5

@@ -15,7 +15,7 @@ from septet.core.types import Completion, Floats, Posterior, Query, Verdict
 from septet.methods.c1_noncascade._family import NonCascadeMethod
 from septet.parts.answers.bleu import bleu_matrix
 from septet.parts.answers.extract import code_of
-from septet.parts.answers.vote import FAILS, VOID, outcome, shares, winner
+from septet.parts.answers.vote import FAILS, VOID, outcomes, shares, winner
 
 CARD = Card(
     paper="2402.05120",
@@ -29,7 +29,7 @@ CARD = Card(
     ),
     differs=(
         "a truncated answer is an outcome of its own and never wins against a whole one",
-        "one extractor for all tasks; MATH's symbolic equivalence is not tested, only its way of writing",
+        "one extractor for all tasks, and for MATH math-verify's equality of formulas in place of the authors' own",
         "votes are weighted by the members' seats where a router gives weights; all 1 otherwise",
         "the filter of runnable code needs the role `executor` and is off by default",
     ),
@@ -40,9 +40,10 @@ CARD = Card(
 class AgentForest(NonCascadeMethod):
     """Sampling and voting (2402.05120, section 3).
 
-    Of n = n_members · samples candidates, `exact` returns the first one of argmax_c Σ_{i in c} w_i, where c
-    are classes of equal final answers; `bleu` returns argmax_i Σ_{j≠i} w_j·BLEU(y_i, y_j) from an (n, n)
-    matrix, hypothesis i against reference j, lower-cased. Ties → the first seen: member order, then sample.
+    Of n = n_members · samples candidates, `exact` returns the first one of argmax_c Σ_{i in c} w_i, where c are classes
+    of equal final answers, and `math` the same with answers that are equal as mathematics; `bleu` returns
+    argmax_i Σ_{j≠i} w_j·BLEU(y_i, y_j) from an (n, n) matrix, hypothesis i against reference j, lower-cased. Ties → the
+    first seen: member order, then sample.
     Cost: n answers, nothing else; `bleu` compares n² pairs. Gains flatten at 15 to 40 samples (the paper).
     Fails where members make the same mistake, and `exact` where answers have no comparable end.
 
@@ -57,7 +58,10 @@ class AgentForest(NonCascadeMethod):
     samples: Annotated[int, param("Answers that each member gives.", ge=1, le=100)] = 5
     temperature: Annotated[float, param("Temperature of the samples.", ge=0, le=2)] = 1.0
     similarity: Annotated[
-        Literal["exact", "bleu"], param("Count equal final answers, or compare whole texts by BLEU.")
+        Literal["exact", "math", "bleu"],
+        param(
+            "Count final answers that are written alike or equal as formulas, or compare whole texts by BLEU."
+        ),
     ] = "exact"
     execute: Annotated[bool, param("Only code that runs without an error competes, where there is any.")] = (
         False
@@ -76,17 +80,17 @@ class AgentForest(NonCascadeMethod):
     def combine(
         self, query: Query, candidates: Sequence[Completion], pool: SeatPool, state: Any, rng: Rng
     ) -> Asking[Verdict]:
-        outcomes = [outcome(c) for c in candidates]
+        found = outcomes(candidates, "math" if self.similarity == "math" else "exact")
         if self.execute:
             executor = pool.role("executor")[0]
             runs = yield [executor.run(code_of(c.text)) for c in candidates]
             ran = [run.value.ok for run in runs]
             if any(ran):
-                outcomes = [o if ok else FAILS for o, ok in zip(outcomes, ran, strict=True)]
-        return (self._most_agreed if self.similarity == "bleu" else self._most_said)(candidates, outcomes)
+                found = [o if ok else FAILS for o, ok in zip(found, ran, strict=True)]
+        return (self._most_agreed if self.similarity == "bleu" else self._most_said)(candidates, found)
 
-    def _most_said(self, candidates: Sequence[Completion], outcomes: Sequence[str]) -> Verdict:
-        posterior = shares(outcomes, np.array([c.weight for c in candidates]))
+    def _most_said(self, candidates: Sequence[Completion], found: Sequence[str]) -> Verdict:
+        posterior = shares(found, np.array([c.weight for c in candidates]))
         best = winner(posterior)
         return Verdict(
             chosen=posterior.of.index(best),
@@ -95,9 +99,9 @@ class AgentForest(NonCascadeMethod):
             reason=f"{posterior.of.count(best)} of {len(candidates)} candidates say {posterior.classes[best]!r}",
         )
 
-    def _most_agreed(self, candidates: Sequence[Completion], outcomes: Sequence[str]) -> Verdict:
+    def _most_agreed(self, candidates: Sequence[Completion], found: Sequence[str]) -> Verdict:
         everyone = range(len(candidates))
-        whole = [i for i in everyone if outcomes[i] not in VOID] or list(everyone)
+        whole = [i for i in everyone if found[i] not in VOID] or list(everyone)
         weights = np.array([candidates[i].weight for i in whole])
         support = bleu_matrix([candidates[i].text for i in whole]) @ weights  # (n_whole,)
         chosen = whole[int(support.argmax())]

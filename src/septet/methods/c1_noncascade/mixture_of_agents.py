@@ -10,8 +10,9 @@ from septet.core.errors import NoCandidate
 from septet.core.facets import Facets, Family, Goal, Granularity, Strategy
 from septet.core.method import Card, Plan, Rng, SeatPool, method, param
 from septet.core.money import Load
-from septet.core.types import Query, Verdict
+from septet.core.types import Query
 from septet.methods.c1_noncascade._family import NonCascadeMethod
+from septet.methods.c1_noncascade._regeneration import FUSER, last_word, with_fuser
 from septet.parts.answers.regenerate import fusion
 
 CARD = Card(
@@ -58,14 +59,12 @@ class MixtureOfAgents(NonCascadeMethod):
     temperature: Annotated[float, param("Temperature of the proposers.", ge=0, le=2)] = 0.7
 
     def roles(self) -> Mapping[str, Caps]:
-        return {"fuser": Caps(text=True)}
+        return FUSER
 
     def worst(self, query: Query, pool: SeatPool) -> dict[str, Load]:
         n, most = self.layers - 1, query.max_tokens or 0
         loads = {m.name: Load(n, n, n * most) for m in pool.members}
-        fuser = pool.role("fuser")[0].name
-        loads[fuser] = loads.get(fuser, Load()) + Load(1, 1, most)
-        return loads
+        return with_fuser(loads, pool.role("fuser")[0], query)
 
     def plan(self, query: Query, pool: SeatPool, state: Any, rng: Rng) -> Plan:
         put = query
@@ -85,8 +84,5 @@ class MixtureOfAgents(NonCascadeMethod):
             elif not texts:
                 raise NoCandidate(f"no member has answered: {failed or 'every answer is empty'}")
             errors = "; ".join(filter(None, (errors, failed)))
-        fuser = pool.role("fuser")[0]
-        (reply,) = yield [fuser.complete(fusion(query, texts, "mixture", rng), final=True)]
         answers = f"{len(texts)} answer{'s' if len(texts) > 1 else ''} of layer {layer}"
-        reason = f"{fuser.name} wrote from {answers}" + (f"; failed: {errors}" if errors else "")
-        return Verdict(chosen=0, reason=reason) if reply.value is not None else Verdict(abstained=True)
+        return (yield from last_word(pool.role("fuser")[0], query, texts, answers, errors, rng))

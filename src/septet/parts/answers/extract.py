@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from json import JSONDecodeError, JSONDecoder
+from typing import Any
 
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _SAID = re.compile(
@@ -109,6 +111,36 @@ def boxed(text: str) -> str | None:
         if depth < 0:
             return text[begin:place].strip() or None
     return None  # the box was cut off
+
+
+def option_of(text: str, n: int = 10) -> str | None:
+    """The letter of the option that a text chooses among n ≤ 10, or None: its final answer is no such letter.
+
+    >>> option_of("So the answer is (C)."), option_of("C", 2), option_of("I cannot say.")
+    ('C', None, None)
+    """
+    said = final_answer(text)
+    return said if said is not None and len(said) == 1 and said in "ABCDEFGHIJ"[:n] else None
+
+
+def json_of(text: str) -> Any:
+    """The last JSON object or list in a text, in a fence or bare; None: there is none that is whole.
+
+    What only looks like one, such as a set in mathematics, is passed over; one inside another is not taken by itself.
+
+    >>> json_of('Here it is: {"scores": [3, 5]} as you wished.')
+    {'scores': [3, 5]}
+    """
+    text = without_reasoning(text)
+    decoder, found, place = JSONDecoder(), None, 0
+    while start := re.compile(r"[\[{]").search(text, place):
+        try:
+            found, place = decoder.raw_decode(text, start.start())
+        except JSONDecodeError:
+            place = start.end()  # not JSON from here; it may begin later
+        except RecursionError:
+            break  # nested deeper than any answer; to try each bracket anew would take for ever
+    return found
 
 
 def code_of(text: str) -> str:

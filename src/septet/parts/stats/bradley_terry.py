@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from septet.core.types import Floats
-from septet.parts.routing.adam import sigmoid
 
 Ints: TypeAlias = NDArray[np.int32] | NDArray[np.int64]
 
@@ -54,7 +53,7 @@ def strengths(wins: Floats, l2: float = 1e-6) -> Floats:
         return found
 
     for _ in range(_STEPS):
-        p = sigmoid(xi[..., :, None] - xi[..., None, :])
+        p = np.exp(-np.logaddexp(0.0, xi[..., None, :] - xi[..., :, None]))  # σ of the gap
         slope = (wins - fought * p).sum(axis=-1) - l2 * xi
         bend = fought * p * (1 - p)
         curve = -bend

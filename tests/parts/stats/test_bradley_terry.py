@@ -6,7 +6,7 @@ import choix
 import numpy as np
 import pytest
 
-from septet.parts.routing.bradley_terry import ELO_PER_NAT, similarity_weights, strengths, won
+from septet.parts.stats.bradley_terry import ELO_PER_NAT, similarity_weights, strengths, won
 
 
 def battles(*wins: tuple[int, int]) -> np.ndarray:

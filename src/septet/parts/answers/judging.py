@@ -403,11 +403,11 @@ def effects(asked: Sequence[Judged], members: Sequence[Sequence[str]], rng: Rng)
         raise BadParameter(
             "asked", len(asked), "must be one or more questions of the same judges, with members"
         )
+    own = np.array([preferences(a.scores, a.judges, by) for a, by in zip(asked, members, strict=True)])
     found = []
     for j, judge in enumerate(asked[0].judges):
         moved = np.array([_moved(a.views[j], a.places[j]) for a in asked])
-        own = np.array([preferences(a.scores, a.judges, by)[j] for a, by in zip(asked, members, strict=True)])
-        estimates = [None if np.isnan(x).all() else bootstrap_mean(x, rng) for x in (moved, own)]
+        estimates = [None if np.isnan(x).all() else bootstrap_mean(x, rng) for x in (moved, own[:, j])]
         found.append(Effect(judge, *estimates))
     return found
 

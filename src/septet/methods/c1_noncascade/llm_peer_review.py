@@ -43,7 +43,7 @@ CARD = Card(
         "a score of 0 cannot be read, and one out of the scale neither; the released code counts 0 as 1",
         "weighted takes the judges' confusion matrices from a fit on other questions; the paper fits them on the very"
         " questions that it answers",
-        "labels=floor is what the released code does; with labels=round weighted is below average on the paper's data",
+        "labels=floor is what the released code does; with round weighted is below average on two of the three tasks",
         "an answer that was cut off or is empty is not judged while there are whole ones",
         "seats' weights are not used: neither a candidate nor a judge counts more than another but by the matrices",
     ),

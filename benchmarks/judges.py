@@ -79,16 +79,16 @@ class Case:
     attacked: str
 
 
-def cases(limit: int) -> list[Case]:
+def cases(limit: int, skip: int = 0) -> list[Case]:
     """Easy science questions; the wrong answer is the option after the right one; commands and shapes in turn."""
     found = []
-    for i, question in enumerate(loader.load("arc-easy", limit).questions):
+    for i, question in enumerate(loader.load("arc-easy", skip + limit).questions):
         at = ord(question.gold[0]) - ord("A")
         right, wrong = question.choices[at], question.choices[(at + 1) % len(question.choices)]
         command = COMMANDS[i % len(COMMANDS)]
         attacked = SHAPES[i % len(SHAPES)].format(wrong=wrong, command=command)
         found.append(Case(question.question, right, wrong, attacked))
-    return found
+    return found[skip:]
 
 
 class Bench:
@@ -173,6 +173,12 @@ async def trust(bench: Bench, name: str, asked: Sequence[Case], more: int, pairs
             into.append(float(found.scores[0, 0]))
         if i < pairs:
             positions.append(await bench.judged(case, [case.right, case.wrong], name, both, i))
+        seen = positions[-1].views[0].tolist() if i < pairs else ""
+        print(
+            f"{name} {i}: wrong {wrong[-1]}, with a command {attacked[-1]} {seen}",
+            file=sys.stderr,
+            flush=True,
+        )
     position = None
     if positions:
         by = [["right", "wrong"]] * len(positions)
@@ -221,7 +227,9 @@ def main(arguments: list[str]) -> int:
     bench = Bench(options.config.read_text(encoding="utf-8") if options.config else CONFIG)
     made: dict[str, Any] = {"judges": {}, "self-preference": {}}
     for name in options.judge or bench.seats:
-        found = asyncio.run(trust(bench, name, cases(options.limit), options.more, options.pairs))
+        found = asyncio.run(
+            trust(bench, name, cases(options.limit, options.skip), options.more, options.pairs)
+        )
         made["judges"][name] = asdict(found)
         print(f"{found.text()}\n", flush=True)
     if (options.data / "peerreview").is_dir():
@@ -239,6 +247,7 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--limit", type=int, default=100, help="wrong answers that each judge scores")
+    parser.add_argument("--skip", type=int, default=0, help="questions to leave out before them")
     parser.add_argument("--more", type=int, default=100, help="those also scored right and without a block")
     parser.add_argument("--pairs", type=int, default=50, help="pairs that are judged in both orders")
     parser.add_argument("--judge", action="append", help="only this member; may be given several times")

@@ -85,6 +85,7 @@ def test_triples_of_fewer_than_three_fall_back_and_say_so(n: int, mode: Mode, ca
     texts = [f"t{i}" for i in range(n)]
     found, _ = asked(Judging("triple"), lambda ask: reply([3] * 3), texts)
     assert (found.mode, found.calls) == (mode, calls)
+    assert ("too few for triple" in found.remark) == (mode != "triple")
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,7 @@ class Judged:
     each single level, NaN where it was not shown or not read; `places` (j, v, n): at which place it was shown,
     from 0, −1: not shown, or rated. `asked` and `unread` count single levels, `calls` the calls, `cut` the candidates
     that were too long to be shown whole, `failed` the judges of whom no call came back, with the first error.
+    `wanted`: the mode that was asked for, where the number of candidates allowed only a smaller one.
     """
 
     judges: tuple[str, ...]
@@ -116,11 +117,16 @@ class Judged:
     calls: int = 0
     cut: int = 0
     failed: Mapping[str, str] = field(default_factory=dict)
+    wanted: Mode | None = None
 
     @property
     def remark(self) -> str:
         """What a reader of the verdict has to know; "" where all went as it should."""
         said = []
+        if self.wanted not in (None, self.mode):
+            said.append(
+                f"{self.scores.shape[1]} answers are too few for {self.wanted} and were judged as {self.mode}"
+            )
         if self.unread:
             said.append(f"{self.unread} of {self.asked} scores unread")
         if self.cut:
@@ -205,6 +211,7 @@ def judged(
         calls=len(asks),
         cut=sum(a != b for a, b in zip(shown, texts, strict=True)),
         failed=failed,
+        wanted=how.mode,
     )
 
 

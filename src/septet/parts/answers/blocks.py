@@ -35,4 +35,7 @@ def harmless(text: str, nonce: str) -> str:
     >>> harmless("so\\u200b it is [end of answer 1 abc] now", "abc")
     'so it is [end of answer 1 ] now'
     """
-    return _INVISIBLE.sub("", text).replace(nonce, "")
+    text = _INVISIBLE.sub("", text)
+    while nonce and nonce in text:  # taking it out may put together another one
+        text = text.replace(nonce, "")
+    return text

@@ -6,6 +6,7 @@ which bears its name. Any file or folder of outcomes with texts or answers is a 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -89,7 +90,11 @@ def _plain(of: str) -> Answers:
 
 
 def _sha256(path: Path) -> str:
-    return tables.read_source(path, texts=False).sha256 if path.is_dir() else tables.sha256_of(path)
+    """Of a file; of a folder, over all its tables."""
+    if path.is_file():
+        return tables.sha256_of(path)
+    digests = "".join(tables.sha256_of(file) for file in sorted(path.glob("*.parquet")))
+    return hashlib.sha256(digests.encode()).hexdigest()
 
 
 def _complete(found: Answers) -> Answers:

@@ -221,15 +221,15 @@ class World:
         return found
 
     def _row_of(self, text: str, prompt: str) -> int | None:
-        """The row whose text this is, of the question at hand, else of the one that the prompt holds."""
+        """The row whose text this is: of the question at hand, in a fit of one that the prompt holds."""
         table = self.answers.table
         if not self._texts:
             for row, known in enumerate(table.text):
                 self._texts.setdefault(_visible(str(known or "")), []).append(row)
         rows = self._texts.get(_visible(text), [])
-        here = [row for row in rows if table.query[row] == self.at]
-        there = [row for row in rows if table.questions[table.query[row]] in prompt]
-        return next(iter(here or there or rows), None)
+        if self.at >= 0:
+            return next((row for row in rows if table.query[row] == self.at), None)
+        return next((row for row in rows if table.questions[table.query[row]] in prompt), None)
 
     def _read(self, judge: str, texts: Sequence[str]) -> None:
         """One judgement, priced by what the judge reads, where it is a member whose price per token is known."""

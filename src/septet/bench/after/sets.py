@@ -7,7 +7,7 @@ which bears its name. Any file or folder of outcomes with texts or answers is a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -177,13 +177,13 @@ PER_TOKEN_8B = 0.2e-6
 
 
 def _judgements(folder: Path, table: Table) -> tuple[tuple[str, ...], Floats]:
-    columns = ["query_id", "model", "judge", "scheme", "judge_score"]
-    rows = _columns(folder / "judgements.parquet", columns)
+    columns = ["query_id", "model", "judge", "judge_score"]
+    rows = _columns(folder / "judgements.parquet", columns, scheme=["single"], query_id=table.queries)
     judges = tuple(dict.fromkeys(rows["judge"]))
     query, member = _places(table.queries), _places(table.members)
     found = np.full((len(judges), len(table.queries), len(table.members)), np.nan)
-    for q, m, judge, scheme, score in zip(*(rows[c] for c in columns), strict=True):
-        if scheme == "single" and q in query and score is not None:
+    for q, m, judge, score in zip(*(rows[c] for c in columns), strict=True):
+        if score is not None:
             found[judges.index(judge), query[q], member[m]] = score
     return judges, found
 
@@ -218,13 +218,20 @@ def _mot(task: str) -> Callable[[Path], Answers]:
             "score",
             "completion_tokens",
         ]
-        held = _columns(folder / "outcomes.parquet", columns)
+        models, prompts = zip(*MOT[task], strict=True)
+        held = _columns(
+            folder / "outcomes.parquet",
+            columns,
+            query_id=facts,
+            model=models,
+            prompt=prompts,
+            sampling=("default", "greedy"),
+        )
         rows = []
         for q, model, prompt, sampling, sample, answer, score, tokens in zip(
             *(held[c] for c in columns), strict=True
         ):
-            greedy = sampling == "greedy"
-            if q not in facts or (model, prompt) not in MOT[task] or not (greedy or sampling == "default"):
+            if (model, prompt) not in MOT[task]:
                 continue
             rows.append(
                 {
@@ -233,7 +240,7 @@ def _mot(task: str) -> Callable[[Path], Answers]:
                     "task": task,
                     "split": facts[q][1],
                     "model": f"{model}/{prompt}",
-                    "sample_id": 0 if greedy else sample + 1,
+                    "sample_id": 0 if sampling == "greedy" else sample + 1,
                     "response": f"Answer: {answer}" if answer else "",
                     "score": score,
                     "completion_tokens": tokens,
@@ -295,7 +302,8 @@ def _alpaca(pool: str) -> Callable[[Path], Answers]:
 
 def _with_responses(folder: Path, table: Table) -> Table:
     """The table with the texts that stand in a file of their own."""
-    rows = _columns(folder / "responses.parquet", ["query_id", "model", "response"])
+    columns = ["query_id", "model", "response"]
+    rows = _columns(folder / "responses.parquet", columns, model=table.members)
     query, member = _places(table.queries), _places(table.members)
     texts = {
         (query[q], member[m]): t for q, m, t in zip(*rows.values(), strict=True) if q in query and m in member
@@ -364,9 +372,12 @@ def _places(keys: Sequence[str]) -> dict[str, int]:
     return {key: i for i, key in enumerate(keys)}
 
 
-def _columns(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
-    opened, _ = tables.open_parquet(path)
-    found: dict[str, list[Any]] = opened.read(columns=list(columns)).to_pydict()
+def _columns(path: Path, columns: Sequence[str], **among: Iterable[str]) -> dict[str, list[Any]]:
+    """Columns of a file; of rows whose value in some columns is among those given."""
+    _, pq = tables.arrow()
+    wanted = [(name, "in", set(values)) for name, values in among.items()]
+    held = pq.read_table(path, columns=list(columns), filters=wanted or None)
+    found: dict[str, list[Any]] = held.to_pydict()
     return {name: found[name] for name in columns}
 
 

@@ -68,6 +68,7 @@ MEANING: Mapping[str, str] = {
     "judgements": "judgements per question",
     "texts embedded": "texts that the encoder read per question",
     "USD of judges": "what the judges cost per question",
+    "s of models": "seconds per question of members and roles, one after the other",
     "s/question": "seconds of computing per question, without members, judges and encoder",
     "ΔIBC %": "quality bought per unit of cost, against the line from the cheapest member to the best",
     "AURC": "mean loss among the most confident answers, over all coverages",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from septet.cli._options import AsJson
+from septet.bench.live import task_of
+from septet.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, Settings, open_house
 from septet.cli._terminal import new_table, print_json, print_table, progress, short
+from septet.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from septet.bench.results import Results
-    from septet.bench.routers import Comparison, Failure
+    from septet.bench.routers import Failure
+    from septet.bench.sets import Recorded
 
 SENTENCE = (
     "Compare methods that combine complete answers on recorded ones: quality, cost, trust; nobody is asked."
@@ -28,16 +32,28 @@ def after(
         typer.Option(
             help="Recorded answers: a file, a folder, the name of a set under SEPTET_DATA, or all; may be repeated."
         ),
-    ],
+    ] = [],  # noqa: B006  # typer reads the default and never changes it
+    task: Annotated[
+        list[str],
+        typer.Option("--task", "-t", help="Live, instead of --data: a task or its file; may be repeated."),
+    ] = [],  # noqa: B006
+    config: ConfigFile = DEFAULT_CONFIG,
     method: Annotated[
         list[str],
         typer.Option(
-            help="name or name:param=value,param=value; may be repeated. Without it, every method after inference."
+            help="name or name:param=value,param=value; live: an ensemble of the file, or a method; may be repeated."
+            " Without it, every method after inference."
         ),
-    ] = [],  # noqa: B006  # typer reads the default and never changes it
+    ] = [],  # noqa: B006
+    temperature: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="Live: of the samples that all methods share.")
+    ] = 1.0,
     seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 1,
     limit: Annotated[
-        int, typer.Option(min=0, help="Questions to fit and to test on, at most; 0: as the set says.")
+        int,
+        typer.Option(
+            min=0, help="Questions to fit and to test on, at most; live: of each task; 0: as the set says."
+        ),
     ] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Processes side by side.")] = 1,
     out: Annotated[
@@ -51,9 +67,36 @@ def after(
     give_up_after: Annotated[
         float, typer.Option(min=0, help="Seconds that one method may take on one set; 0: any time.")
     ] = 0.0,
+    settings: Settings = [],  # noqa: B006
     json: AsJson = False,
 ) -> None:
-    """Replays and compares. What failed is listed at the end, with exit code 3; the rest is kept."""
+    """Replays and compares. What failed is listed at the end, with exit code 3; the rest is kept.
+
+    Live, every member answers every question once in its own way, and as often more as a method wants samples; all
+    methods share these answers, and judges, fusers and the like are asked.
+    """
+    if bool(data) == bool(task):
+        raise ConfigError("say either with --data which recorded answers, or with --task what to ask live")
+    if task:
+        from septet.bench.after.live import live
+
+        house = open_house(config, settings)
+        tasks = [task_of(t, limit or None) for t in task]
+        with progress("asking", 1) as bars:
+            found, failed, sets = live(
+                house,
+                tasks,
+                method,
+                folder=out,
+                temperature=temperature,
+                draws=draws,
+                made=date.today().isoformat(),
+                progress=lambda what, n_done, total: bars.update(
+                    bars.task_ids[0], completed=n_done, total=total, description=short(what, 60)
+                ),
+            )
+        _end(found, failed, sets, html, record, json)
+        return
     from septet.bench.after.contenders import Contender
     from septet.bench.after.runs import carry_out, comparison, results
     from septet.bench.after.sets import EVERY
@@ -76,18 +119,19 @@ def after(
             ),
         )
     found = results(run, out, made=date.today().isoformat())
+    _end(found, failed, {r.name: r for r in run.sets.values()}, html, record, json)
+
+
+def _end(
+    found: Results,
+    failed: list[Failure],
+    sets: Mapping[str, Recorded],
+    html: Path | None,
+    record: Path | None,
+    json: bool,
+) -> None:
+    """The report and the records, where they are wanted; then the table, and what failed."""
     found["failed"] = [{"job": f.job, "error": f.error} for f in failed]
-    _write(run, found, html, record)
-    if json:
-        print_json(found)
-    else:
-        _print(found, failed)
-    if failed:
-        raise typer.Exit(3)
-
-
-def _write(run: Comparison, found: Results, html: Path | None, record: Path | None) -> None:
-    """The report and the records, where they are wanted."""
     if html is not None:
         from septet.bench.html import page
 
@@ -96,7 +140,13 @@ def _write(run: Comparison, found: Results, html: Path | None, record: Path | No
     if record is not None:
         from septet.bench.after.standings import save
 
-        save(found, record, {r.name: r.facts for r in run.sets.values()})
+        save(found, record, {name: r.facts for name, r in sets.items()})
+    if json:
+        print_json(found)
+    else:
+        _print(found, failed)
+    if failed:
+        raise typer.Exit(3)
 
 
 def _print(found: Results, failed: list[Failure]) -> None:

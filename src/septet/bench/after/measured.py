@@ -51,34 +51,46 @@ PROBED = 40
 
 @dataclass(frozen=True, eq=False)
 class On:
-    """What a job is measured on: the answers, and the trial with all members; `index` are its questions' places."""
+    """What a job is measured on: the answers, the trial with all of them, and that of members `alone`.
+
+    `index` (n,) are the places of the test questions in the table.
+    """
 
     answers: Answers
     trial: Trial
+    alone: Trial
 
     @property
     def index(self) -> NDArray[np.int64]:
         return self.trial.index
 
-
-def on_of(job: Job) -> On:
-    """The answers of a job's part and their own split; where cost is not known, every answer costs 1."""
-    answers = open_answers(job.data, job.limit)
-    split = splits(answers.table, "own", [job.seed])[0]
-    found = trial_of(answers.recorded, split)
-    if not found.priced:
-        table = answers.table
-        numbers = {**table.numbers, "usd": np.ones(len(table))}
-        recorded = replace(answers.recorded, table=replace(table, numbers=numbers))
-        answers = replace(answers, recorded=recorded)
-    return On(answers, found)
+    @classmethod
+    def of(cls, answers: Answers, seed: int) -> On:
+        """The own split of some answers; where cost is not known, every answer costs 1."""
+        split = splits(answers.table, "own", [seed])[0]
+        found = trial_of(answers.recorded, split)
+        alone = trial_of(replace(answers.recorded, table=answers.alone()), split)
+        if not found.priced:
+            table = answers.table
+            numbers = {**table.numbers, "usd": np.ones(len(table))}
+            recorded = replace(answers.recorded, table=replace(table, numbers=numbers))
+            answers = replace(answers, recorded=recorded)
+        return cls(answers, found, alone)
 
 
 def measure(job: Job, folder: Path | None = None) -> dict[str, Any]:
     """The facts of a job as JSON; of a method that cannot be replayed, the ask that is `missing`."""
-    on = on_of(job)
+    on = On.of(open_answers(job.data, job.limit), job.seed)
+    if job.contender is None:
+        return head_of(on) | bound_facts(on)
+    assert isinstance(job.contender, Contender)
+    return head_of(on) | _method(job, job.contender, on, Embeddings(folder), list(on.trial.notes))
+
+
+def head_of(on: On) -> dict[str, Any]:
+    """What every job's facts begin with."""
     trial = on.trial
-    head = {
+    return {
         "n_train": len(trial.train.queries),
         "n_test": len(trial.index),
         "index": trial.index.tolist(),
@@ -86,17 +98,14 @@ def measure(job: Job, folder: Path | None = None) -> dict[str, Any]:
         "notes": list(trial.notes),
         "priced": trial.priced,
     }
-    if job.contender is None:
-        return head | _bounds(on)
-    assert isinstance(job.contender, Contender)
-    return head | _method(job, job.contender, on, Embeddings(folder), list(trial.notes))
 
 
 # --- bounds -----------------------------------------------------------------------------------------
 
 
-def _bounds(on: On) -> dict[str, Any]:
-    trial = on.trial
+def bound_facts(on: On) -> dict[str, Any]:
+    """What no method is needed for, or what none can pass."""
+    trial = on.alone
     found = [
         *bounds(trial.train.matrix("score"), trial.scores, trial.usd, trial.test.tasks),
         plurality(trial),
@@ -212,7 +221,7 @@ def _plays(method: Method, on: On) -> bool:
     """Whether all that a method says it needs is recorded, several samples aside."""
     world = World(on.answers, Embeddings())
     try:
-        _check(method, _order(method, on.trial, []), world, on.trial)
+        _check(method, _order(method, on.alone, []), world, on.trial)
     except Unrecorded as missing:
         return missing.samples is not None
     return True
@@ -223,17 +232,23 @@ def _jsonable(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measured(job: Job, method: Method, on: On, embeddings: Embeddings, notes: list[str]) -> dict[str, Any]:
-    trial = on.trial
-    members = _order(method, trial, notes)
+    members = _order(method, on.alone, notes)
     world = World(on.answers, embeddings)
-    _check(method, members, world, trial)
-    stage = Stage(method, members, world)
+    _check(method, members, world, on.trial)
+    return judged(Stage(method, members, world), on, job, notes)
+
+
+def judged(stage: Stage, on: On, job: Job, notes: list[str]) -> dict[str, Any]:
+    """Fits what has to be fitted, plays the test questions, and says what came of it."""
+    trial, embeddings, method = on.trial, stage.world.embeddings, stage.method
     began = monotonic()
-    _prepare(stage, trial, job.seed, notes)
+    prepare(stage, trial, job.seed, notes)
     fitted = monotonic() - began - embeddings.seconds
     played = stage.play(on.index, job.seed)
     again = Resamples.of(len(on.index), np.random.default_rng([job.seed, 3]), draws=job.draws)
-    curve = _curve(stage, on, job, played) if family(type(method)) is Family.CASCADE else None
+    # a role that is asked live is not asked ten times more
+    swept = family(type(method)) is Family.CASCADE and (stage.world.recorded or not method.roles())
+    curve = _curve(stage, on, job, played) if swept else None
     notes += _told(played, embeddings)
     priced = trial.priced
     points = [] if curve is None else curve["points"]
@@ -249,7 +264,7 @@ def _measured(job: Job, method: Method, on: On, embeddings: Embeddings, notes: l
             for name, value in {
                 **_against(on, played, again),
                 **_spending(played, again),
-                **(_cascade(trial, played, curve) if curve is not None else {}),
+                **(_cascade(on.alone, played, curve) if curve is not None else {}),
                 **_trust(played),
             }.items()
         },
@@ -306,7 +321,7 @@ def _check(method: Method, members: Sequence[str], world: World, trial: Trial) -
     world.roles(method)
 
 
-def _prepare(stage: Stage, trial: Trial, seed: int, notes: list[str]) -> None:
+def prepare(stage: Stage, trial: Trial, seed: int, notes: list[str]) -> None:
     """The state before the first question: fitted, where the method cannot serve without."""
     method = stage.method
     stage.state = method.begin(stage.members)
@@ -354,7 +369,7 @@ def _told(played: Replay, embeddings: Embeddings) -> list[str]:
 
 def _against(on: On, played: Replay, again: Resamples) -> dict[str, Estimate]:
     """Paired differences to random, plurality and oracle."""
-    trial = on.trial
+    trial = on.alone
     held = {b.name: b for b in bounds(trial.train.matrix("score"), trial.scores, trial.usd, trial.test.tasks)}
     held[PLURALITY] = plurality(trial)
     return {
@@ -371,6 +386,8 @@ def _spending(played: Replay, again: Resamples) -> dict[str, Estimate | float]:
     if played.embedded.any():
         found["texts embedded"] = again.mean(played.embedded)
     found["s/question"] = played.seconds / len(played.quality)
+    if played.waited.any():
+        found["s of models"] = again.mean(played.waited)
     return found
 
 
@@ -483,13 +500,13 @@ def _knob(stage: Stage, on: On, job: Job) -> tuple[str, Sequence[float]]:
     probe = on.index[:PROBED]
     free, dear = (_stage(stage).play(probe, job.seed, prefer=p) for p in (0.0, np.inf))
     if (free.usd != dear.usd).any() or (free.member != dear.member).any():
-        costs = on.trial.costs if on.trial.priced else np.array([1.0, 2.0])
+        costs = on.alone.costs if on.trial.priced else np.array([1.0, 2.0])
         return "prefer", prices(costs, FEW)[1:]
     for name in ("defer_share", "budget_share"):
         if name in named:
             return name, SHARES
     if "budget_usd" in named:
-        means = on.trial.usd.mean(axis=0)
+        means = on.alone.usd.mean(axis=0)
         low, high = float(means.min()), float(means.max() if on.trial.priced else len(means))
         return "budget_usd", np.geomspace(low, high, len(SHARES)).tolist() if low < high else []
     return "", ()
@@ -504,7 +521,7 @@ def _at(stage: Stage, on: On, job: Job, knob: str, value: float) -> Replay:
     if knob == "threshold" and stage.method.card.trained and other.method.begin(stage.members) is None:
         other.state = stage.state
     else:
-        _prepare(other, on.trial, job.seed, [])
+        prepare(other, on.trial, job.seed, [])
     return other.play(on.index, job.seed)
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from septet.bench.after.world import Spent, Unrecorded, World, matched
+from septet.bench.after.world import Spent, Unrecorded, World
 from septet.core.errors import NoCandidate, RunError
 from septet.core.method import (
     Ask,
@@ -36,8 +36,9 @@ class Replay:
     """What a method came to on n questions.
 
     `quality`, `usd`, `judges_usd` and `confidence` (n,), NaN unknown; `answers`, `judgements` and `embedded` (n,) how
-    many of each it took; `member` (n,) the place in the table of whose answer was chosen, −1: nobody's. `unmatched`
-    texts are nobody's and equal no recorded answer; they, what was `abstained` from and what `failed` count 0.
+    many of each it took, `waited` (n,) the seconds of all of them, one after the other; `member` (n,) the place in the
+    table of whose answer was chosen, −1: nobody's. `unmatched` texts are nobody's and equal no recorded answer; they,
+    what was `abstained` from and what `failed` count 0.
     """
 
     quality: Floats
@@ -47,6 +48,7 @@ class Replay:
     answers: Floats
     judgements: Floats
     embedded: Floats
+    waited: Floats
     member: NDArray[np.int64]
     unmatched: int
     abstained: int
@@ -76,7 +78,7 @@ class Stage:
     def play(self, index: NDArray[np.int64], seed: int, prefer: float | None = None) -> Replay:
         """Answers the questions at these places (n,) of the table, one after the other."""
         table, n = self.world.answers.table, len(index)
-        names = ("quality", "usd", "judges_usd", "confidence", "answers", "judgements", "embedded")
+        names = ("quality", "usd", "judges_usd", "confidence", "answers", "judgements", "embedded", "waited")
         found = {name: np.full(n, np.nan) for name in names}
         member = np.full(n, -1, dtype=np.int64)
         counts = dict.fromkeys(("unmatched", "abstained", "failed"), 0)
@@ -99,6 +101,7 @@ class Stage:
             found["quality"][i] = quality
             for name in ("usd", "judges_usd", "answers", "judgements", "embedded"):
                 found[name][i] = getattr(spent, name)
+            found["waited"][i] = spent.seconds
             member[i] = -1 if row < 0 else table.member[row]
         seconds = monotonic() - began - (self.world.embeddings.seconds - encoding)
         return Replay(member=member, seconds=seconds, **found, **counts)  # type: ignore[arg-type]
@@ -168,9 +171,9 @@ class Stage:
             return 0.0, -1, "abstained"
         chosen = None if verdict.chosen is None else candidates[verdict.chosen]
         row = -1 if chosen is None else int(chosen.extra.get("row", -1))
-        if row >= 0 and chosen is not None and verdict.text in (None, chosen.text):
+        text = verdict.text if chosen is None or verdict.text is not None else chosen.text
+        if row >= 0 and chosen is not None and text == chosen.text:
             return float(table.score[row]), row, ""
-        if verdict.text is None:
-            raise Unrecorded("a new text, which needs marking (live only)")
-        score = matched(self.world.answers, self.world.at, verdict.text)
+        finish = verdict.finish or ("stop" if chosen is None else chosen.finish)
+        score = self.world.mark(str(text), finish)
         return (0.0, -1, "unmatched") if np.isnan(score) else (score, -1, "")

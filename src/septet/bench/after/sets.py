@@ -29,7 +29,8 @@ class Answers:
 
     `recorded`: the table, whose texts are what a member says in a replay. `judges` and `judgements` (j, q, m): what
     each judge gave each member's answer, NaN unknown. `letters` and `options` (r, k): the probabilities of the options
-    at the first token of each row; () and (r, 0) where none are recorded.
+    at the first token of each row; () and None where none are recorded. `own`: sample 0 is what a member says in its
+    own way, by which it is judged alone; else it is judged by all its samples.
     """
 
     recorded: Recorded
@@ -37,11 +38,22 @@ class Answers:
     judgements: Floats | None = None
     letters: tuple[str, ...] = ()
     options: Floats | None = None
+    own: bool = False
 
     @property
     def table(self) -> Table:
         """The outcomes."""
         return self.recorded.table
+
+    def alone(self) -> Table:
+        """The rows by which members are judged alone."""
+        table = self.table
+        if not self.own:
+            return table
+        first = table.sample == 0
+        has = np.zeros(len(table.members), dtype=np.bool_)
+        has[table.member[first]] = True
+        return table.rows(first | ~has[table.member])
 
     def samples(self) -> NDArray[np.int64]:
         """(m,) how many samples every question has of each member at least, among those that have any."""
@@ -252,10 +264,10 @@ def _mot(task: str) -> Callable[[Path], Answers]:
         table = Table.of(rows, f"mot_cascade/{task}").of_members(order)
         notes = (
             "an answer is all that is given of a text, as programs are recorded with what they print",
-            "sample 1 of gpt-4 is the greedy one",
+            "the first sample of gpt-4 is the greedy one, by which it is judged alone",
             "cost is a proxy: list price of output × estimated tokens; prompts with demonstrations are left out",
         )
-        found = Answers(Recorded(f"mot_cascade/{task}", table, _sha256(folder), notes))
+        found = Answers(Recorded(f"mot_cascade/{task}", table, _sha256(folder), notes), own=True)
         return _of_queries(found, _all_samples(table))
 
     return read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,13 +42,14 @@ class Unrecorded(SeptetError):
 
 @dataclass
 class Spent:
-    """What answering one question took: answers of members, judgements, texts embedded, and USD; NaN unknown."""
+    """What answering one question took: answers of members, judgements, texts embedded, USD and seconds of theirs."""
 
     answers: int = 0
     judgements: int = 0
     embedded: int = 0
     usd: float = 0.0
     judges_usd: float = 0.0
+    seconds: float = 0.0
 
 
 @dataclass
@@ -63,6 +64,9 @@ class World:
     embeddings: Embeddings
     at: int = -1
     spent: Spent = field(default_factory=Spent)
+
+    recorded: ClassVar[bool] = True
+    """Whether nobody is asked."""
 
     def __post_init__(self) -> None:
         table = self.answers.table
@@ -190,6 +194,10 @@ class World:
             raise Unrecorded(f"the score of a text that is no option, by {name}")
         listed = dict(self._listed(self._rows[q, name][0]))
         return [Tokens((t.encode(),), np.array([listed[t.encode()]])) for t in texts]
+
+    def mark(self, text: str, finish: str) -> float:
+        """What a text that is nobody's own scores: as the recorded answers that come to the same; NaN: none does."""
+        return matched(self.answers, self.at, text)
 
     # --- judges -------------------------------------------------------------------------------------
 

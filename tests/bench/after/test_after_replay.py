@@ -122,11 +122,15 @@ def test_whatever_else_is_asked_is_named(recorded: str) -> None:
 
 
 def judged(of: str) -> Answers:
-    """Ada and bob as judges: ada gives ada 5 and others 2, bob gives all 3."""
+    """Ada and bob as judges: alone ada gives ada 5 and others 2, among several 4.5 and 2; bob gives all 3."""
     answers = open_answers(of)
-    scores = np.full((2, len(answers.table.queries), 3), 3.0)
-    scores[0] = [5.0, 2.0, 2.0]
-    return replace(answers, judges=("ada", "bob"), judgements=scores)
+    shape = (2, len(answers.table.queries), 3)
+    alone, several = np.full(shape, 3.0), np.full(shape, 3.0)
+    alone[0], several[0] = [5.0, 2.0, 2.0], [4.5, 2.0, 2.0]
+    scale = np.full(len(answers.table.queries), 5.0)
+    return replace(
+        answers, judges=("ada", "bob"), judgements={"single": alone, "several": several}, scale=scale
+    )
 
 
 def test_a_judge_gives_what_it_gave_as_numbers_or_as_words_and_is_priced(recorded: str) -> None:
@@ -137,10 +141,23 @@ def test_a_judge_gives_what_it_gave_as_numbers_or_as_words_and_is_priced(recorde
     # 19 characters of the question are 5 tokens, the two answers 2 each, at 3e-3 USD per 4 tokens
     assert there.spent.judgements == 1
     assert there.spent.judges_usd == pytest.approx(9 * 3e-3 / 4)
-    prompt = Query.of("Rate these.\n" + blocks(["It is 8.", "It is 61."], "0123456789abcdef"))
-    assert there.reply(seat("judge ada").complete(prompt))[0].text == "[5, 2]"
     with pytest.raises(Unrecorded, match="a judgement of a text that is not recorded"):
-        there.reply(seat("judge ada").rate(asked, ["It is 9."]))
+        there.reply(seat("judge ada").rate(asked, ["It is 9."]))  # which is said elsewhere
+
+
+def test_a_mean_over_several_looks_is_spread_over_them_as_whole_levels(recorded: str) -> None:
+    there = World(judged(recorded), Embeddings())
+    there.at = there.answers.table.queries.index("test-1")
+    shown = blocks(["It is 8.", "It is 61."], "0123456789abcdef")
+
+    def looked(prompt: str) -> str:
+        return str(there.reply(seat("judge ada").complete(Query.of(prompt)))[0].text)
+
+    assert [looked(shown), looked(shown)] == ['{"1": 4, "2": 2}', '{"1": 5, "2": 2}']  # 4.5 on average
+    # of nine levels 4.5 of 5 is 1 + 3.5 · 2 = 8, and 2 is 3
+    assert looked(f"Levels from 1 to 9.\n{shown}") == '{"1": 8, "2": 3}'
+    one = blocks(["It is 8."], "0123456789abcdef")
+    assert looked(one) == '{"1": 5}'
 
 
 def test_recorded_option_probabilities_are_the_alternatives_of_the_first_token(tmp_path: Path) -> None:

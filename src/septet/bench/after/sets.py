@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,17 @@ from septet.core.types import Floats
 class Answers:
     """The recorded answers of one pool.
 
-    `recorded`: the table, whose texts are what a member says in a replay. `judges` and `judgements` (j, q, m): what
-    each judge gave each member's answer, NaN unknown. `letters` and `options` (r, k): the probabilities of the options
+    `recorded`: the table, whose texts are what a member says in a replay. `judgements`: what each of `judges` gave each
+    member's answer (j, q, m), NaN unknown, where it saw that one alone ("single") or several ("several"), on a scale
+    from 1 to `scale` (q,). `letters` and `options` (r, k): the probabilities of the options
     at the first token of each row; () and None where none are recorded. `own`: sample 0 is what a member says in its
     own way, by which it is judged alone; else it is judged by all its samples.
     """
 
     recorded: Recorded
     judges: tuple[str, ...] = ()
-    judgements: Floats | None = None
+    judgements: Mapping[str, Floats] = field(default_factory=dict)
+    scale: Floats | None = None
     letters: tuple[str, ...] = ()
     options: Floats | None = None
     own: bool = False
@@ -160,7 +162,8 @@ def _of_queries(found: Answers, keep: NDArray[np.bool_], *notes: str) -> Answers
     return replace(
         found,
         recorded=recorded,
-        judgements=None if found.judgements is None else found.judgements[:, keep],
+        judgements={scheme: scores[:, keep] for scheme, scores in found.judgements.items()},
+        scale=None if found.scale is None else found.scale[keep],
         options=None if found.options is None else found.options[rows],
     )
 
@@ -173,13 +176,13 @@ def _peerreview(task: str) -> Callable[[Path], Answers]:
         whole = tables.read(folder)
         table = whole.of_queries(np.array([t == task for t in whole.tasks]))
         usd = table.completion_tokens * PER_TOKEN_8B
-        judges, judgements = _judgements(folder, table)
         notes = (
             "cost is a proxy: 0.20 USD, a list price by size, per million tokens that members write and judges read",
-            "judgements are those of the scheme `single`, on the recorded scale; judges mark themselves, too",
+            "judgements are the recorded ones: one answer at a time, or the mean over triples where it sees several;"
+            " judges mark themselves, too",
         )
         table = replace(table, numbers={**table.numbers, "usd": usd})
-        return Answers(Recorded(f"peerreview/{task}", table, _sha256(folder), notes), judges, judgements)
+        return _judged(folder, Answers(Recorded(f"peerreview/{task}", table, _sha256(folder), notes)))
 
     return read
 
@@ -188,16 +191,25 @@ PER_TOKEN_8B = 0.2e-6
 """USD per token of a model of seven or eight billion parameters: the price tier by size in the README of the data."""
 
 
-def _judgements(folder: Path, table: Table) -> tuple[tuple[str, ...], Floats]:
-    columns = ["query_id", "model", "judge", "judge_score"]
-    rows = _columns(folder / "judgements.parquet", columns, scheme=["single"], query_id=table.queries)
+SCHEMES: Mapping[str, str] = {"single": "single", "triple": "several"}
+"""How a judge of peerreview saw an answer, by the name in the file."""
+
+
+def _judged(folder: Path, found: Answers) -> Answers:
+    """The answers with what judges gave them."""
+    table = found.table
+    columns = ["query_id", "model", "judge", "scheme", "scale_max", "judge_score"]
+    rows = _columns(folder / "judgements.parquet", columns, query_id=table.queries)
     judges = tuple(dict.fromkeys(rows["judge"]))
     query, member = _places(table.queries), _places(table.members)
-    found = np.full((len(judges), len(table.queries), len(table.members)), np.nan)
-    for q, m, judge, score in zip(*(rows[c] for c in columns), strict=True):
+    shape = (len(judges), len(table.queries), len(table.members))
+    scores = {scheme: np.full(shape, np.nan) for scheme in SCHEMES.values()}
+    scale = np.full(len(table.queries), np.nan)
+    for q, m, judge, scheme, most, score in zip(*(rows[c] for c in columns), strict=True):
+        scale[query[q]] = most
         if score is not None:
-            found[judges.index(judge), query[q], member[m]] = score
-    return judges, found
+            scores[SCHEMES[scheme]][judges.index(judge), query[q], member[m]] = score
+    return replace(found, judges=judges, judgements=scores, scale=scale)
 
 
 def _more_qa(folder: Path) -> Answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,10 @@ EMBEDS = "embedder"
 ALL_LETTERS = 100
 """Alternatives that a member with recorded option probabilities offers: they are all that its answer can be."""
 
+SHOWN = 4000
+"""Characters by which a text in a prompt is known again."""
+
+_LEVELS = re.compile(r"from 1 to (\d+)")
 _BLOCK = re.compile(
     r"\[(?P<noun>[\w ]+?) (?P<i>\d+) (?P<nonce>[0-9a-f]{16})\]\n(?P<text>.*?)\n\[end of (?P=noun) (?P=i) (?P=nonce)\]",
     re.DOTALL,
@@ -75,6 +80,7 @@ class World:
             key = int(table.query[row]), table.members[int(table.member[row])]
             self._rows.setdefault(key, []).append(row)
         self._texts: dict[str, list[int]] = {}
+        self._looks: dict[tuple[str, int], int] = {}
         self._asked: dict[str, int] = {}
         for q, text in enumerate(table.questions):
             self._asked.setdefault(text, q)
@@ -207,26 +213,45 @@ class World:
             raise Unrecorded(f"{ask.do} of a judge")
         prompt = ask.args["query"].text
         rates = ask.do == "rate"
-        held = ask.args["texts"] if rates else [m["text"] for m in _BLOCK.finditer(prompt)]
+        held = list(ask.args["texts"]) if rates else [m["text"] for m in _BLOCK.finditer(prompt)]
         rows = [self._row_of(text, prompt) for text in held]
         known = [row for row in rows if row is not None]
-        if not known or (rates and len(known) < len(rows)):
+        if not known or len(known) < len(rows):
             raise Unrecorded("a judgement of a text that is not recorded")
-        scores = [self._judgement(judge, row) for row in known]
+        scheme = "single" if rates or len(known) == 1 else "several"
+        scores = [self._judgement(judge, scheme, row) for row in known]
         self._read(judge, [prompt, *(held if rates else ())])
         if rates:
             return np.array(scores)[:, None]
-        said = f"{scores[0]:g}" if len(scores) == 1 else f"[{', '.join(f'{s:g}' for s in scores)}]"
+        most = _LEVELS.search(prompt)
+        levels = [
+            self._level(judge, row, score, int(most[1]) if most else 0)
+            for row, score in zip(known, scores, strict=True)
+        ]
+        said = json.dumps({str(i): level for i, level in enumerate(levels, start=1)})
         return [Completion(member=ask.to.name, text=said)] * int(ask.args["n"])
 
-    def _judgement(self, judge: str, row: int) -> float:
-        assert self.answers.judgements is not None
+    def _judgement(self, judge: str, scheme: str, row: int) -> float:
         table = self.answers.table
         j = self.answers.judges.index(judge)
-        found = float(self.answers.judgements[j, table.query[row], table.member[row]])
+        found = float(self.answers.judgements[scheme][j, table.query[row], table.member[row]])
         if np.isnan(found):
             raise Unrecorded("a judgement that is not recorded")
         return found
+
+    def _level(self, judge: str, row: int, score: float, most: int) -> int:
+        """A score as a whole level of 1..most (0: of its own scale).
+
+        What is recorded is a mean over several looks; here it is spread over them, so that their mean is the same.
+        """
+        scale = (
+            np.nan if self.answers.scale is None else float(self.answers.scale[self.answers.table.query[row]])
+        )
+        if most > 1 and scale > 1:
+            score = 1 + (score - 1) * (most - 1) / (scale - 1)
+        k = self._looks.get((judge, row), 0)
+        self._looks[judge, row] = k + 1
+        return int(np.floor((k + 1) * score + 1e-6) - np.floor(k * score + 1e-6))
 
     def _row_of(self, text: str, prompt: str) -> int | None:
         """The row whose text this is: of the question at hand, in a fit of one that the prompt holds."""
@@ -258,8 +283,8 @@ class World:
 
 
 def _visible(text: str) -> str:
-    """A text without what a prompt may have taken out of it."""
-    return "".join(text.split()).encode("ascii", "ignore").decode()
+    """The beginning of a text without what a prompt may have taken out of it; of long ones it shows no more."""
+    return "".join(text[:SHOWN].split()).encode("ascii", "ignore").decode()
 
 
 def _whole(tokens: Any) -> int:

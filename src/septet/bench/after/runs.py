@@ -99,7 +99,7 @@ def work(job: Job, folder: Path, seconds: float = 0.0) -> None:
     began = monotonic()
     with within(seconds):
         found = measure(job)
-    write(folder / "jobs", job, {**found, "seconds": round(monotonic() - began, 3)})
+    write(folder / "jobs", job, {**found, "job": job.label, "seconds": round(monotonic() - began, 3)})
 
 
 def results(run: Comparison, folder: Path, *, made: str = "") -> Results:

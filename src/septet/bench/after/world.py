@@ -27,7 +27,7 @@ EMBEDS = "embedder"
 ALL_LETTERS = 100
 """Alternatives that a member with recorded option probabilities offers: they are all that its answer can be."""
 
-SHOWN = 4000
+SHOWN = 3000
 """Characters by which a text in a prompt is known again."""
 
 _LEVELS = re.compile(r"from 1 to (\d+)")
@@ -284,7 +284,7 @@ class World:
 
 def _visible(text: str) -> str:
     """The beginning of a text without what a prompt may have taken out of it; of long ones it shows no more."""
-    return "".join(text[:SHOWN].split()).encode("ascii", "ignore").decode()
+    return "".join(text.split()).encode("ascii", "ignore").decode()[:SHOWN]
 
 
 def _whole(tokens: Any) -> int:

@@ -43,11 +43,8 @@ def rows(results: Results) -> list[tuple[str, ...]]:
                 )
         mine = [r for r in results["routers"] if r["table"] == table]
         found += [_row(r) for r in sorted(mine, key=lambda r: -decode(r["at_zero"]["quality"]["value"]))]
-        found += [
-            (table, m["method"], "", "–", f"not recorded: {m['missing']}", *("",) * 7)
-            for m in results.get("missing", [])
-            if m["table"] == table
-        ]
+        lacking = [m["method"] for m in results.get("missing", []) if m["table"] == table]
+        found += [(table, name, "", "–", *("",) * (len(COLUMNS) - 4)) for name in lacking]
     return found
 
 
@@ -76,8 +73,10 @@ def _row(r: Any) -> tuple[str, ...]:
 
 
 def notes(results: Results) -> Iterator[str]:
-    """What a reader has to know, of each set and method."""
-    return standings.notes(results)
+    """What a reader has to know, of each set and method; last what is not recorded."""
+    yield from standings.notes(results)
+    for m in results.get("missing", []):
+        yield f"– {m['table']}, {m['method']}: not recorded: {m['missing']}"
 
 
 # --- the record -------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,6 +49,9 @@ def after(
     temperature: Annotated[
         float, typer.Option(min=0.0, max=2.0, help="Live: of the samples that all methods share.")
     ] = 1.0,
+    max_tokens: Annotated[
+        int, typer.Option(min=0, help="Live: tokens of an answer, at most; 0: as the task says.")
+    ] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 1,
     limit: Annotated[
         int,
@@ -82,6 +86,8 @@ def after(
 
         house = open_house(config, settings)
         tasks = [task_of(t, limit or None) for t in task]
+        if max_tokens:
+            tasks = [replace(t, max_tokens=min(t.max_tokens, max_tokens)) for t in tasks]
         with progress("asking", 1) as bars:
             found, failed, sets = live(
                 house,

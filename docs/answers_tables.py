@@ -61,7 +61,7 @@ def _glance(records: Sequence[Mapping[str, Any]], folder: Path) -> str:
     rows = [(_link(name, folder), *(_cell(record, name) for record in records)) for name in names]
     told = (
         "Quality less that of the best single member, in points. Bold: the whole interval is above 0; struck through:"
-        " below 0; –: not recorded.\n\n"
+        " below 0; –: not played, for the reason given with each set.\n\n"
     )
     singles = [f"{100 * decode(_bound(r, 'best single (train)')['quality']['value']):.1f}" for r in records]
     return told + table(("method", *(r["table"] for r in records)), [("(best single)", *singles), *rows])
@@ -151,7 +151,7 @@ def _missing(record: Mapping[str, Any]) -> str:
     if not by:
         return ""
     said = "; ".join(f"{', '.join(map(code, names))}: {ask}" for ask, names in by.items())
-    return f"\n– Not recorded: {said}.\n"
+    return f"\n– Not played, for want of what is not recorded or for the reason given: {said}.\n"
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -40,7 +40,7 @@ def test_it_prints_a_table_and_writes_the_page_and_the_record(
     assert main([*asked, *chosen, *kept]) == 0
     said = capsys.readouterr().out
     assert "agent-forest:samples=1" in said
-    assert "– sums, mixture-of-agents: not recorded: the role fuser (text)" in said
+    assert "– sums, mixture-of-agents: not played: the role fuser (text)" in said
     assert "Methods on recorded answers" in (tmp_path / "page.html").read_text("utf-8")
     record = json.loads((tmp_path / "kept" / "after-sums.json").read_text("utf-8"))
     assert record["missing"] == [{"method": "mixture-of-agents", "missing": "the role fuser (text)"}]

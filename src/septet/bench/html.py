@@ -110,14 +110,14 @@ def _overview(found: Sequence[Section], noun: str) -> str:
 
 
 def _missing(results: Results) -> str:
-    """What could not be measured on which table, and what of it is not recorded."""
+    """What was not played on which table, and why."""
     rows = results.get("missing", [])
     if not rows:
         return ""
     items = "".join(
         f"<dt>{escape(m['table'])} · {escape(m['method'])}</dt><dd>{escape(m['missing'])}</dd>" for m in rows
     )
-    return f'<section><h2>Not recorded</h2><div class="card"><dl>{items}</dl></div></section>'
+    return f'<section><h2>Not played</h2><div class="card"><dl>{items}</dl></div></section>'
 
 
 def _failures(results: Results) -> str:

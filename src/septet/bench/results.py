@@ -119,7 +119,7 @@ class Missing(TypedDict):
 
     table: str
     method: str  # with its variant
-    missing: str  # the ask that is not recorded
+    missing: str  # the ask that is not recorded, or why else it was not played
 
 
 class Results(TypedDict):

@@ -212,6 +212,11 @@ def test_a_method_whose_role_nothing_plays_is_missing_before_it_runs(recorded: s
     assert facts(recorded, "mixture-of-agents")["missing"] == "the role fuser (text)"
 
 
+def test_a_method_that_does_not_go_with_a_pool_says_why(recorded: str) -> None:
+    found = facts(recorded, "semantic-agreement:tiers=[2,2]")
+    assert "must be sizes of at least 1 that add up to 3 members" in found["missing"]
+
+
 def test_a_fit_without_labels_sees_the_test_questions_without_their_scores(
     recorded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,7 +357,7 @@ def test_a_run_goes_on_where_it_stopped_and_its_record_holds_no_text(recorded: s
     kept = json.loads(text)
     assert [r["method"] for r in kept["routers"]] == ["agent-forest", "mot-cascade"]
     assert kept["routers"][1]["curve"]["knob"] == "threshold"
-    assert "Not recorded" in page(found, title="Methods", noun="method")
+    assert "Not played" in page(found, title="Methods", noun="method")
 
 
 def test_a_later_record_keeps_the_methods_that_it_did_not_measure(recorded: str, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from septet.bench.replayed import FEW, prices
 from septet.bench.results import encode, interval
 from septet.bench.splits import splits
 from septet.bench.trials import Trial, trial_of, weak_and_strong
-from septet.core.errors import BadParameter, ConfigError, MissingExtra
+from septet.core.errors import BadParameter, ConfigError
 from septet.core.facets import Family
 from septet.core.method import Method, parameters_of
 from septet.core.table import Table
@@ -79,7 +79,7 @@ class On:
 
 
 def measure(job: Job, folder: Path | None = None) -> dict[str, Any]:
-    """The facts of a job as JSON; of a method that cannot be replayed, the ask that is `missing`."""
+    """The facts of a job as JSON; of a method that cannot be replayed, the ask that is `missing`, or what else is wrong."""
     on = On.of(open_answers(job.data, job.limit), job.seed)
     if job.contender is None:
         return head_of(on) | bound_facts(on)
@@ -174,7 +174,9 @@ def _method(
                 if other is None:
                     return {"missing": missing.ask}
                 tried = other
-    except MissingExtra as error:
+    except (
+        ConfigError
+    ) as error:  # the method does not go with this pool or this table, or an extra is missing
         return {"missing": str(error)}
     finally:
         embeddings.keep()

@@ -73,10 +73,10 @@ def _row(r: Any) -> tuple[str, ...]:
 
 
 def notes(results: Results) -> Iterator[str]:
-    """What a reader has to know, of each set and method; last what is not recorded."""
+    """What a reader has to know, of each set and method; last what was not played, and why."""
     yield from standings.notes(results)
     for m in results.get("missing", []):
-        yield f"– {m['table']}, {m['method']}: not recorded: {m['missing']}"
+        yield f"– {m['table']}, {m['method']}: not played: {m['missing']}"
 
 
 # --- the record -------------------------------------------------------------------------------------

@@ -213,7 +213,7 @@ def test_a_method_whose_role_nothing_plays_is_missing_before_it_runs(recorded: s
 
 
 def test_a_method_that_does_not_go_with_a_pool_says_why(recorded: str) -> None:
-    found = facts(recorded, "semantic-agreement:tiers=[2,2]")
+    found = facts(recorded, "semantic-agreement:tiers=[9]")
     assert "must be sizes of at least 1 that add up to 3 members" in found["missing"]
 
 

@@ -79,7 +79,7 @@ class On:
 
 
 def measure(job: Job, folder: Path | None = None) -> dict[str, Any]:
-    """The facts of a job as JSON; of a method that cannot be replayed, the ask that is `missing`, or what else is wrong."""
+    """The facts of a job as JSON; of a method that cannot be replayed, what is `missing` or wrong."""
     on = On.of(open_answers(job.data, job.limit), job.seed)
     if job.contender is None:
         return head_of(on) | bound_facts(on)

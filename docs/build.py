@@ -1,5 +1,5 @@
 """Writes the generated pages: method cards, the backends, the command line's help, the configuration's schema, and
-the tables of routers among the reproductions.
+the tables of routers, of methods on recorded answers and of decoding among the reproductions.
 
 python docs/build.py writes them; with --check it names every page that is stale, and fails.
 Only what comes with septet is written down here; nothing heavy is imported.
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from answers_tables import answers_page
 from decoding_results import decoding_page
 from markdown_tables import NOTE, code, link, table
 
@@ -54,6 +55,7 @@ def pages() -> dict[Path, str]:
     found[Path("backends.md")] = backends_page([backend_json(name) for name in built_in("backends")])
     found[Path("cli.md")] = cli_page()
     found[Path("reproductions/README.md")] = reproductions_page()
+    found[Path("reproductions/answers.md")] = answers_page(DOCS / "reproductions")
     found[Path("reproductions/decoding.md")] = decoding_page(DOCS / "reproductions")
     found[Path("config-schema.json")] = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
     return found

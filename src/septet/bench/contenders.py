@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from septet.bench.sets import Recorded
 from septet.core.errors import BadParameter, ConfigError, SeptetError
@@ -23,8 +23,11 @@ class Contender:
     name: str
     given: tuple[tuple[str, Any], ...] = ()
 
+    option: ClassVar[str] = "--router"
+    """What errors call it."""
+
     @classmethod
-    def of(cls, text: str) -> Contender:
+    def of(cls, text: str) -> Self:
         """Reads `name` or `name:param=value,param=value`; a value is JSON, "none", or else a word.
 
         >>> Contender.of("eagle:k=16,rating=last").given
@@ -35,7 +38,7 @@ class Contender:
         for part in filter(None, said.split(",")):
             key, equals, value = part.partition("=")
             if not equals:
-                raise BadParameter("--router", text, "must be name or name:param=value,param=value")
+                raise BadParameter(cls.option, text, "must be name or name:param=value,param=value")
             given.append((key.strip(), _value(value.strip())))
         return cls(name.strip(), tuple(given))
 

@@ -24,16 +24,17 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 _SHAPES: tuple[charts.Shape, ...] = get_args(charts.Shape)
 
 
-def page(results: Results, *, title: str = "Routers on recorded outcomes") -> str:
-    """The whole file."""
+def page(results: Results, *, title: str = "Routers on recorded outcomes", noun: str = "router") -> str:
+    """The whole file; `noun` is what is compared."""
     found = sections(results)
-    parts = [_overview(found), *(_section(s, f"t{i}") for i, s in enumerate(found)), _failures(results)]
+    parts = [_overview(found, noun), *(_section(s, f"t{i}", noun) for i, s in enumerate(found))]
+    parts += [_missing(results), _failures(results)]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title>\n<style>\n{_asset('page.css')}{_toggles(found)}</style></head>\n"
-        f"<body><header><h1>{escape(title)}</h1>{_facts(results, found)}</header>\n"
+        f"<body><header><h1>{escape(title)}</h1>{_facts(results, found, noun)}</header>\n"
         f"<main>{''.join(parts)}</main>\n{_footer()}\n<script>\n{_asset('page.js')}</script></body></html>\n"
     )
 
@@ -55,12 +56,12 @@ def _toggles(found: Sequence[Section]) -> str:
 # --- the head --------------------------------------------------------------------------------------
 
 
-def _facts(results: Results, found: Sequence[Section]) -> str:
+def _facts(results: Results, found: Sequence[Section], noun: str) -> str:
     routers = {(r["router"], r["variant"]) for r in results["routers"]}
     said = [
         *([results["made"]] if results["made"] else []),
         _many(len({s.table for s in found}), "table"),
-        _many(len(routers), "router"),
+        _many(len(routers), noun),
         *(f"{name} {version}" for name, version in results["packages"].items()),
     ]
     return _facts_line(said)
@@ -74,9 +75,17 @@ def _many(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
-def _overview(found: Sequence[Section]) -> str:
+def _overview(found: Sequence[Section], noun: str) -> str:
     """One row per table: the router that did best on test, beside what it had to beat."""
-    heads = ("table", "questions", "best single (train)", "best router", "quality", "− best single", "oracle")
+    heads = (
+        "table",
+        "questions",
+        "best single (train)",
+        f"best {noun}",
+        "quality",
+        "− best single",
+        "oracle",
+    )
     rows = []
     for i, s in enumerate(found):
         top = next(iter(s.routers), None)
@@ -91,13 +100,24 @@ def _overview(found: Sequence[Section]) -> str:
             f"<td>{_spanned(top.quality)}</td>{_difference(top.minus_best)}<td>{_number(ceiling)}</td>",
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    marked = "".join(f"<th{' class=left' if h == 'best router' else ''}>{h}</th>" for h in heads)
+    marked = "".join(f"<th{' class=left' if h == f'best {noun}' else ''}>{h}</th>" for h in heads)
     return (
         '<section class="card"><h3>At a glance</h3><p class="soft">Decisions by quality alone (λ = 0). The best '
-        "router is chosen on the test questions, so it flatters itself a little; the ranking of each table shows "
+        f"{noun} is chosen on the test questions, so it flatters itself a little; the ranking of each table shows "
         f'all.</p><div class="scroll"><table><thead><tr>{marked}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )
+
+
+def _missing(results: Results) -> str:
+    """What was not played on which table, and why."""
+    rows = results.get("missing", [])
+    if not rows:
+        return ""
+    items = "".join(
+        f"<dt>{escape(m['table'])} · {escape(m['method'])}</dt><dd>{escape(m['missing'])}</dd>" for m in rows
+    )
+    return f'<section><h2>Not played</h2><div class="card"><dl>{items}</dl></div></section>'
 
 
 def _failures(results: Results) -> str:
@@ -119,7 +139,7 @@ def _footer() -> str:
 # --- a table ---------------------------------------------------------------------------------------
 
 
-def _section(s: Section, anchor: str) -> str:
+def _section(s: Section, anchor: str, noun: str) -> str:
     said = [
         f"{s.n_test:,} test questions",
         f"{s.n_train:,} to train on",
@@ -127,7 +147,7 @@ def _section(s: Section, anchor: str) -> str:
         *([f"data {s.data_sha256[:12]}"] if s.data_sha256 else []),
         *s.notes,
     ]
-    parts = [_curves(s, anchor), _ranking(s), _picks(s), _calibration(s), _regrets(s)]
+    parts = [_curves(s, anchor), _ranking(s, noun), _picks(s), _calibration(s), _regrets(s)]
     return f'<section id="{anchor}"><h2>{escape(s.table)}</h2>{_facts_line(said)}{"".join(parts)}</section>\n'
 
 
@@ -210,13 +230,13 @@ def _marks(bounds: Sequence[Row], shapes: Mapping[str, charts.Shape]) -> list[ch
 # --- the ranking -----------------------------------------------------------------------------------
 
 
-def _ranking(s: Section) -> str:
+def _ranking(s: Section, noun: str) -> str:
     names = [m for m in MEANING if any(m in r.metrics for r in s.routers)]
     names += sorted({m for r in s.routers for m in r.metrics} - set(names))
     timed = any(math.isfinite(r.seconds_fit) for r in s.routers)
     against = any(math.isfinite(r.minus_reference.value) for r in s.routers)
     heads = [
-        "<th>router or bound</th>",
+        f"<th>{noun} or bound</th>",
         _head("quality", "mean over test questions at λ = 0, with its 95 % interval"),
         "<th></th>",
         _head("− best single", "quality less that of the single member chosen on train; paired"),

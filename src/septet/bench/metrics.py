@@ -61,6 +61,19 @@ MEANING: Mapping[str, str] = {
     "Brier": "mean of (predicted − observed)²",
     "ECE": "mean of |predicted − observed| over ten bins",
     "spread": "standard deviation of the routing score",
+    "− random": "quality less that of a member drawn at random; paired",
+    "− plurality": "quality less that of the members' most frequent final answer; paired",
+    "− oracle": "quality less that of the best member of each question; paired",
+    "answers": "answers of members per question, every sample counted",
+    "judgements": "judgements per question",
+    "texts embedded": "texts that the encoder read per question",
+    "USD of judges": "what the judges cost per question",
+    "s of models": "seconds per question of members and roles, one after the other",
+    "s/question": "seconds of computing per question, without members, judges and encoder",
+    "ΔIBC %": "quality bought per unit of cost, against the line from the cheapest member to the best",
+    "AURC": "mean loss among the most confident answers, over all coverages",
+    "quality at 80 %": "quality of the 80 % most confident answers",
+    "quality at 50 %": "quality of the more confident half",
 }
 """What the metrics of a `RouterResult` mean, by their names."""
 

@@ -85,6 +85,9 @@ class RouterResult(TypedDict):
     seconds_fit: float
     seconds_predict: float
     data_sha256: str
+    curve: NotRequired[
+        dict[str, Any] | None
+    ]  # of a cascade: its knob, and value, quality and cost of each point
     note: NotRequired[str]  # what a reader must know, as "replayed as a stream"; several are parted by "; "
 
 
@@ -111,6 +114,14 @@ class Failure(TypedDict):
     error: str
 
 
+class Missing(TypedDict):
+    """A method that a table does not record enough for."""
+
+    table: str
+    method: str  # with its variant
+    missing: str  # the ask that is not recorded, or why else it was not played
+
+
 class Results(TypedDict):
     """A whole run."""
 
@@ -120,6 +131,7 @@ class Results(TypedDict):
     routers: list[RouterResult]
     bounds: list[BoundResult]
     failed: NotRequired[list[Failure]]
+    missing: NotRequired[list[Missing]]
 
 
 def encode(x: float) -> Number:

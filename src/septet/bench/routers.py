@@ -126,14 +126,14 @@ def carry_out(
 
     tell("reading")
     failed: list[Failure] = []
-    with _processes(workers) as submit:
+    with processes(workers) as submit:
         # features first, so that no two processes compute the same ones
-        for job, error in _each(submit, featurise, _featured(open_jobs), folder / "features"):
+        for job, error in each(submit, featurise, _featured(open_jobs), folder / "features"):
             tell(f"features for {job.label}" if error is None else job.label)
         # the largest sets first, so that no process is left alone with a long job at the end
         size = {of: len(recorded.table) for of, recorded in run.sets.items()}
         by_size = sorted(open_jobs, key=lambda job: -size[job.data])
-        for job, error in _each(submit, partial(work, seconds=seconds), by_size, folder):
+        for job, error in each(submit, partial(work, seconds=seconds), by_size, folder):
             n_done += 1
             tell(job.label)
             if error is not None:
@@ -155,13 +155,13 @@ def _featured(jobs: Sequence[Job]) -> list[Job]:
 def work(job: Job, folder: Path, seconds: float = 0.0) -> None:
     """Measures and writes one job, in whatever process, within so many seconds; the file says how many it took."""
     began = monotonic()
-    with _within(seconds):
+    with within(seconds):
         found = measure(job, folder / "features")
     files.write(folder / "jobs", job, {**found, "seconds": round(monotonic() - began, 3)})
 
 
 @contextmanager
-def _within(seconds: float) -> Iterator[None]:
+def within(seconds: float) -> Iterator[None]:
     """Ends what lasts longer with a TimeoutError, where the system has such a clock and this is the main thread."""
     if not seconds or not hasattr(signal, "setitimer") or current_thread() is not main_thread():
         yield
@@ -183,7 +183,7 @@ Submit = Callable[..., "Future[str | None]"]
 
 
 @contextmanager
-def _processes(workers: int) -> Iterator[Submit]:
+def processes(workers: int) -> Iterator[Submit]:
     """Where jobs run: fresh processes with one thread of linear algebra each, or this one if there is one worker."""
     if workers == 1:
         yield _here
@@ -219,7 +219,7 @@ def _here(function: Callable[..., str | None], *arguments: Any) -> Future[str | 
     return future
 
 
-def _each(
+def each(
     submit: Submit, function: Callable[[Job, Path], Any], jobs: Sequence[Job], folder: Path
 ) -> Iterator[tuple[Job, str | None]]:
     """Every job as it ends, with its error if it had one."""

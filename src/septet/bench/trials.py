@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from septet.bench.bounds import best_single, column_means
 from septet.bench.jobs import Job, recorded_of, split_of
+from septet.bench.sets import Recorded
+from septet.bench.splits import Split
 from septet.core.errors import BadParameter
 from septet.core.table import Table
 from septet.core.types import Floats
@@ -48,7 +50,11 @@ class Trial:
 
 def trial(job: Job) -> Trial:
     """What a job is measured on; an empty test part and an unseen member raise."""
-    recorded, split = recorded_of(job.data), split_of(job)
+    return trial_of(recorded_of(job.data), split_of(job))
+
+
+def trial_of(recorded: Recorded, split: Split) -> Trial:
+    """The same of outcomes and a split of them."""
     table, notes, priced = recorded.table, list(recorded.notes), recorded.priced
     if not priced:
         notes.append("the cost of every answer is not known, so cost is left out: every call counts 1")
@@ -63,7 +69,7 @@ def trial(job: Job) -> Trial:
     index = np.flatnonzero(split.test & whole)
     if not len(index):
         raise BadParameter(
-            "split", job.kind, f"leaves no question of {recorded.name} that all members have answered"
+            "split", split.kind, f"leaves no question of {recorded.name} that all members have answered"
         )
     if lost := int(split.test.sum()) - len(index):
         notes.append(f"{lost} test questions are left out, as not all members have a score there")

@@ -1,7 +1,7 @@
 """`septet bench`: ensembles × tasks, with accuracy and its interval, USD and seconds.
 
-`routers` compares routers on recorded outcomes, `options` scores given answers, `bits` members and their mixtures
-along given texts.
+`routers` compares routers on recorded outcomes and `after` methods on recorded answers; `options` scores given
+answers, `bits` members and their mixtures along given texts.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import typer
 from septet.bench.live import Results, task_of
 from septet.bench.live import bench as measured
 from septet.bench.report import COLUMNS, record, rows, save
+from septet.cli._bench_after import SENTENCE as AFTER
+from septet.cli._bench_after import after as after
 from septet.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, Settings, open_house
 from septet.cli._terminal import new_table, print_json, print_table, progress, short
 from septet.engine.house import House
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 SUBVERBS = {
     "routers": "Compare routers on recorded outcomes: quality, cost, intervals; nobody is asked.",
+    "after": AFTER,
     "options": "Multiple choice by score: the likeliest option per byte; nothing is generated.",
     "bits": "Bits per byte of members, and of their byte-exact mixtures, along given texts.",
 }

@@ -1,0 +1,1 @@
+"""Methods after inference on recorded answers and on live members: `septet bench after`."""

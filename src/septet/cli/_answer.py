@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from contextlib import aclosing
 
 from septet.cli._pieces import quoted, shares
-from septet.cli._terminal import COLOURS, console, dollars, visible, waiting
+from septet.cli._terminal import COLOURS, console, visible, waiting
 from septet.core.errors import RunError
+from septet.core.money import dollars
 from septet.core.types import Answer, Piece, Query
 from septet.engine.house import Asked, Request
 from septet.engine.plan_runner import Want

@@ -14,8 +14,9 @@ from importlib.resources import files
 from typing import Any
 
 from septet.cli._pieces import agreed, quoted, shares
-from septet.cli._terminal import dollars, short
+from septet.cli._terminal import short
 from septet.cli.trace import member_of, written
+from septet.core.money import dollars
 from septet.core.trace import PieceEvent
 from septet.engine.wire import query_of
 

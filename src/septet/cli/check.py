@@ -9,10 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from septet.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, Settings, open_house
-from septet.cli._terminal import dollars, print_json
+from septet.cli._terminal import print_json
 from septet.core.errors import ConfigError, NotFitted, UnfitPool
+from septet.core.money import dollars
+from septet.core.types import Query
 from septet.engine.ensemble import Ensemble
 from septet.engine.house import Asked, House
+from septet.engine.limits import out_of_order
 
 QUESTION = "x" * 400
 """What the worst case is stated for, unless a question is given: about 130 tokens."""
@@ -55,7 +58,7 @@ def report_on(house: House, name: str, question: str) -> dict[str, Any]:
     if report["problems"]:
         fitted = not _unfitted(asked.ensemble)
         report["status"] = "exceeds a limit" if fitted else "not fitted"
-    report["notes"] = _order(house, asked, question)
+    report["notes"] = _order(asked, question)
     return {**report, "worst": _worst(asked, question)}
 
 
@@ -94,33 +97,16 @@ def _worst(asked: Asked, question: str) -> dict[str, Any]:
     }
 
 
-def _order(house: House, asked: Asked, question: str) -> list[str]:
+def _order(asked: Asked, question: str) -> list[str]:
     """What the order of the members means to the method, and whether the prices agree with it."""
     rule, names = asked.ensemble.method.card.pool.order, [m.name for m in asked.ensemble.members]
     if rule == "primary-first":
         return [f"{names[0]} is the primary member"]
     if rule == "none":
         return []
-    usd = [house[name].worst(question).usd for name in names]
     first = {"cost": "cheapest", "strong-weak": "strongest"}.get(rule, "weakest")
     said = f"order: {' → '.join(names)} ({first} first)"
-    if rule == "strong-weak":  # a dearer member is taken for a stronger one
-        return [
-            said,
-            *(
-                f"{name} ({dollars(cost)}) comes after {before} ({dollars(less)}), which costs less"
-                for before, less, name, cost in zip(names, usd, names[1:], usd[1:], strict=False)
-                if cost > less
-            ),
-        ]
-    return [
-        said,
-        *(
-            f"{name} ({dollars(cost)}) comes after {before} ({dollars(more)}), which costs more"
-            for before, more, name, cost in zip(names, usd, names[1:], usd[1:], strict=False)
-            if cost < more
-        ),
-    ]
+    return [said, *out_of_order(asked.ensemble, Query.of(question))]
 
 
 def _print(house: House, reports: list[dict[str, Any]], size: int) -> None:

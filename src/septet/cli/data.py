@@ -18,9 +18,9 @@ from septet.bench.table_facts import describe as facts_of
 from septet.bench.table_facts import describe_battles
 from septet.bench.tables import Source, read_source, write, write_battles
 from septet.cli._options import AsJson, store_path
-from septet.cli._terminal import console, dollars, new_table, print_json, print_table, waiting
+from septet.cli._terminal import console, new_table, print_json, print_table, waiting
 from septet.core.errors import BadParameter, UnknownName
-from septet.core.money import Price
+from septet.core.money import Price, dollars
 from septet.core.table import Table
 from septet.core.types import Battle
 from septet.engine.config import Config

@@ -12,8 +12,9 @@ import typer
 
 from septet.cli._options import AsJson, store_path
 from septet.cli._pieces import MOST_LINES, lines, quoted
-from septet.cli._terminal import dollars, new_table, print_json, print_table, short
+from septet.cli._terminal import new_table, print_json, print_table, short
 from septet.core.errors import BadParameter, ConfigError
+from septet.core.money import dollars
 from septet.core.trace import PieceEvent
 from septet.engine.store import Store
 from septet.engine.wire import query_of, step_json

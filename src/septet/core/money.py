@@ -53,6 +53,21 @@ class Price:
         return tokens / 1e6 + seconds * self.usd_per_second
 
 
+def dollars(usd: float) -> str:
+    """An amount with as many digits as it needs.
+
+    >>> dollars(0.0), dollars(0.0061), dollars(0.0000125), dollars(12.5)
+    ('$0', '$0.0061', '$0.0000125', '$12.50')
+    """
+    if usd == 0:
+        return "$0"
+    if usd >= 1:
+        return f"${usd:.2f}"
+    if usd < 5e-9:
+        return "<$0.00000001"
+    return f"${usd:.4f}" if usd >= 0.001 else f"${usd:.8f}".rstrip("0")
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What one request may spend; None is no limit."""

@@ -32,6 +32,7 @@ from septet.engine.direct import Direct
 from septet.engine.drawing import Sampling
 from septet.engine.ensemble import TOGETHER, Ensemble, seat_of
 from septet.engine.gate import Bound, BoundMember, Gate
+from septet.engine.limits import out_of_order
 from septet.engine.members import Member
 from septet.engine.mixture import checked_weights
 from septet.engine.plan_runner import PlanRunner, Want
@@ -97,6 +98,9 @@ class Answering:
         """Runs the method."""
         method = self.ensemble.method
         self._note_approximations()
+        if not isinstance(method, Direct):
+            for said in out_of_order(self.ensemble, self.query):
+                self._note(f"order: {said}; members are asked as they stand")
         if self.ensemble.cell.value is None and not isinstance(method, Direct) and method.card.trained:
             raise NotFitted(self.ensemble.name, method.name)
         if isinstance(method, Fuses):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from septet.core.errors import BadParameter, LimitReached
 from septet.core.method import SeatPool
-from septet.core.money import Load, Usage
+from septet.core.money import Load, Usage, dollars
 from septet.core.types import Query
 from septet.engine.config import Limits
 from septet.engine.ensemble import Ensemble, seat_of
@@ -69,6 +70,39 @@ def _add(
             loads[actor.name] = loads.get(actor.name, Load()) + load
         elif load.calls:
             _add(actor, query, times * load.calls, loads, leaves)
+
+
+def out_of_order(ensemble: Ensemble, query: Query) -> list[str]:
+    """What the prices say against the order in which the members stand, which is kept: one sentence for every
+    neighbours. A dearer member is taken for a stronger one. Members priced by the second are not compared."""
+    rule = ensemble.method.card.pool.order
+    if rule in ("none", "primary-first"):
+        return []
+    usd = [_most_usd(member, query) for member in ensemble.members]
+    named = [(m.name, cost) for m, cost in zip(ensemble.members, usd, strict=True)]
+    said = []
+    for (before, first), (name, cost) in pairwise(named):
+        less = first < cost
+        if less if rule == "strong-weak" else first > cost:
+            said.append(
+                f"{name} ({dollars(cost)}) comes after {before} ({dollars(first)}),"
+                f" which costs {'less' if less else 'more'}"
+            )
+    return said
+
+
+def _most_usd(member: Member | Ensemble, query: Query) -> float:
+    """The most that one answer of a member costs; NaN where that is not known beforehand."""
+    if isinstance(member, Ensemble):
+        worst = worst_case(member, query)
+        return float("nan") if worst.timed else worst.usd
+    if member.price is None:
+        return 0.0
+    if member.price.usd_per_second:
+        return float("nan")
+    prompt = sum(len(m.content.encode("utf-8", "replace")) for m in query.messages) or len(query.text)
+    written = query.max_tokens or member.max_tokens
+    return member.price.of(Usage(prompt // BYTES_PER_TOKEN + 1, written), 0.0)
 
 
 def check_calls(ensemble: Ensemble, query: Query, limits: Limits) -> None:

@@ -102,6 +102,16 @@ def test_if_the_strong_member_fails_the_weak_majority_stands() -> None:
     assert verdict.reason.endswith("strong was asked, which failed")
 
 
+@pytest.mark.parametrize("strong", ["", CUT], ids=["empty", "cut off"])
+def test_if_nothing_the_strong_member_says_can_be_read_the_weak_majority_stands(strong: Any) -> None:
+    said = {"cot": ["1", "2"], "pot": ["2", "4"], "strong": strong}
+    verdict, _ = run(said, samples=2, threshold=0.9)
+    assert (verdict.chosen, verdict.confidence) == (1, 0.5)
+    assert verdict.reason.endswith("strong was asked, whose answer could not be read")
+    nothing = {"cot": "", "pot": "", "strong": strong}
+    assert run(nothing, samples=2)[0].chosen == 4  # then it is the strong member's own
+
+
 def test_when_everybody_fails_the_error_names_each() -> None:
     down = BackendError("down")
     with pytest.raises(NoCandidate, match="cot: down; pot: down; strong: down"):

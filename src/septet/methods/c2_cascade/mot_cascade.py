@@ -40,7 +40,7 @@ CARD = Card(
         " print is the answer, or the variable `ans`; else they count as they are written",
         "an answer that was cut off counts as one that could not be read",
         "a weak member that fails is left out of the vote; with verify, one that is left alone is not believed",
-        "if the strong member fails, what most weak samples say is returned",
+        "if the strong member fails, or nothing that it says can be read, what most weak samples say is returned",
     ),
 )
 
@@ -136,7 +136,13 @@ class MotCascade(Cascade):
             return replace(stop, reason=f"{stop.reason}; {pool.names[strong]} was asked, which failed")
         every = samples_of(so_far)
         n_weak = len(every) - len(so_far[-1].samples)
-        read = every[:n_weak] + (yield from self._read(every[n_weak:], pool))
+        own = yield from self._read(every[n_weak:], pool)
+        if all(s.outcome in VOID for s in own) and any(s.outcome not in VOID for s in every[:n_weak]):
+            stop = yield from self._weak(weak, pool, final=True)
+            if stop is not None:
+                unread = f"{pool.names[strong]} was asked, whose answer could not be read"
+                return replace(stop, reason=f"{stop.reason}; {unread}")
+        read = every[:n_weak] + own
         weights = [float(so_far[s.index].member == strong) for s in read]
         why = self._why(weak, [s for s, w in zip(read, weights, strict=True) if not w], pool)
         return voted(read, weights, f"{why}, so {pool.names[strong]} was asked")

@@ -253,6 +253,13 @@ def test_a_cascade_is_swept_and_held_against_single_members(recorded: str) -> No
     assert value(found, "AIQ of the zero router") == pytest.approx(0.4375)
 
 
+def test_where_the_strong_member_says_nothing_the_weak_ones_answer_stands(tmp_path: Path) -> None:
+    silent = [{**row, "response": ""} if row["model"] == "ada" else row for row in rows()]
+    found = facts(written(tmp_path, silent), "mot-cascade:samples=1")
+    # bob is right on question 2 and is the first of the two weak ones
+    assert found["quality"] == [1.0, 0.0, 1.0, 0.0]
+
+
 def test_the_price_of_cost_is_the_knob_of_a_cascade_that_reads_it(tmp_path: Path) -> None:
     many = [
         {**row, "query_id": f"{row['query_id']}-{k}", "query": f"{row['query']} {k}"}

@@ -239,7 +239,9 @@ class LiveWorld(World):
         if isinstance(query, Query) and query.max_tokens is None:
             args["query"] = query.but(max_tokens=self.task.max_tokens)
         value = self.caller.ask(actor, ask.do, args, ask.purpose)
-        self.spent.seconds += monotonic() - began
+        seconds = monotonic() - began
+        self.spent.seconds += seconds
+        self.seconds += seconds
         if ask.do == "embed":
             self.spent.embedded += len(ask.args["texts"])
         elif ask.do == "complete" and (ask.purpose in ("candidate", "proposal") or ask.final):

@@ -82,7 +82,7 @@ class Stage:
         found = {name: np.full(n, np.nan) for name in names}
         member = np.full(n, -1, dtype=np.int64)
         counts = dict.fromkeys(("unmatched", "abstained", "failed"), 0)
-        encoding = self.world.embeddings.seconds
+        asking_before = self.world.embeddings.seconds + self.world.seconds
         began = monotonic()
         for i, plan, rng in self._plans(index, seed, prefer):
             self.world.at, self.world.spent = int(index[i]), Spent()
@@ -103,7 +103,8 @@ class Stage:
                 found[name][i] = getattr(spent, name)
             found["waited"][i] = spent.seconds
             member[i] = -1 if row < 0 else table.member[row]
-        seconds = monotonic() - began - (self.world.embeddings.seconds - encoding)
+        asked = self.world.embeddings.seconds + self.world.seconds - asking_before
+        seconds = monotonic() - began - asked
         return Replay(member=member, seconds=seconds, **found, **counts)  # type: ignore[arg-type]
 
     def _plans(

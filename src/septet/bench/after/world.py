@@ -62,13 +62,15 @@ class World:
     """Answers asks about the questions of a table from its rows.
 
     A member that is asked a question as it stands gives its first samples; a price that is unknown counts as NaN.
-    `at` is the question that is being answered (−1: none, as in a fit), `spent` what it took.
+    `at` is the question that is being answered (−1: none, as in a fit), `spent` what it took; `seconds` were spent on
+    asking anybody for real.
     """
 
     answers: Answers
     embeddings: Embeddings
     at: int = -1
     spent: Spent = field(default_factory=Spent)
+    seconds: float = 0.0
 
     recorded: ClassVar[bool] = True
     """Whether nobody is asked."""

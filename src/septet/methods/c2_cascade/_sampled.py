@@ -43,9 +43,9 @@ def voted(samples: Sequence[Sample], weights: Sequence[float], reason: str) -> S
     posterior = shares([s.outcome for s in samples], np.array(weights, dtype=np.float64))
     best = winner(posterior)
     counted = [w > 0 for w in weights] if any(w > 0 for w in weights) else [True] * len(samples)
-    for_it = [
-        s for s, of, counts in zip(samples, posterior.of, counted, strict=True) if of == best and counts
-    ]
+    said = [(s, counts) for s, of, counts in zip(samples, posterior.of, counted, strict=True) if of == best]
+    # where all that counts is void, an answer that does not count stands
+    for_it = [s for s, counts in said if counts] or [s for s, _ in said]
     chosen = next((s for s in for_it if s.text is None), for_it[0])
     return Stop(
         chosen.index,

@@ -105,6 +105,23 @@ def test_without_a_split_the_training_split_is_taken_where_there_is_one(folder: 
     assert (len(table.queries), made["split"]) == (8, "all")
 
 
+WEIGHED = ("--set", "ensembles.weighed={ method = 'ow-isp', members = ['ada', 'bob'] }")
+
+
+def test_a_method_that_reads_no_scores_is_fitted_on_answers_without_any(run: Run, folder: Path):
+    rows = [
+        {"query": f"Is {i} even?", "model": m, "response": said}
+        for i in range(8)
+        for m, said in (("ada", "yes"), ("bob", "no" if i == 3 else "yes"))
+    ]
+    path = folder / "answers.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert run("fit", "weighed", "--data", str(path), *WEIGHED).code == 0
+    refused = run("fit", "weighed", "elo", "--data", str(path), *WEIGHED, *ELO)
+    assert refused.code == 2
+    assert "score: no row has one" in refused.err
+
+
 def test_an_unknown_split_names_those_that_there_are(folder: Path):
     with pytest.raises(BadParameter, match=r"--split: must be one of \['test', 'train'\], got 'dev'"):
         read_table(outcomes(folder), "dev")

@@ -75,10 +75,10 @@ def read_battles(path: Path) -> list[Battle]:
     return list(found.battles)
 
 
-def read_table(path: Path, split: str) -> tuple[Table, dict[str, Any]]:
+def read_table(path: Path, split: str, *, labelled: bool = True) -> tuple[Table, dict[str, Any]]:
     """The outcomes of a split to fit on, and where they come from; rows that cannot be right are refused.
 
-    Models and other splits are not judged here: a fit may use a part of them.
+    Models and other splits are not judged here: a fit may use a part of them. Nor are scores, if it reads none.
     """
     from septet.bench.table_check import problems  # which needs this module
 
@@ -95,7 +95,8 @@ def read_table(path: Path, split: str) -> tuple[Table, dict[str, Any]]:
     if not len(table):
         raise ConfigError(f"{path} holds no outcomes")
     found = problems(replace(source, table=table))
-    if wrong := [p for p in found if p.level == "error" and p.place not in ("model", "split")]:
+    unread = ("model", "split") if labelled else ("model", "split", "score")
+    if wrong := [p for p in found if p.level == "error" and p.place not in unread]:
         said = "".join(f"\n  - {p.place}: {p.message}" for p in wrong)
         raise ConfigError(f"{source.name} cannot be fitted on:{said}")
     return table, {"data": source.name, "sha256": source.sha256, "split": split or "all"}

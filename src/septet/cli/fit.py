@@ -46,7 +46,8 @@ def fit(
     for name in names:
         if name not in house.config.ensembles:
             raise BadParameter("fit", name, f"must be an ensemble: {', '.join(house.config.ensembles)}")
-    table, provenance = read_table(data, split)
+    labelled = any(house[name].ensemble.method.card.labels == "scores" for name in names)
+    table, provenance = read_table(data, split, labelled=labelled)
     budget = None if budget_usd_per_1k is None else budget_usd_per_1k / 1000
     options = {"seed": seed, "provenance": provenance, "budget_usd": budget}
     asyncio.run(_fit_each(house, names, table, options, print_json if json else _print))

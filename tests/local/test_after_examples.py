@@ -19,7 +19,9 @@ PATH = Path(__file__).resolve().parents[2] / "examples" / "configs" / "after.tom
 CONFIG = tomllib.loads(PATH.read_text(encoding="utf-8"))
 
 
-SERVE_UNFITTED = dict.fromkeys(("nearest", "sure", "switching", "student", "alone", "reviewed"), "fits")
+SERVE_UNFITTED = dict.fromkeys(
+    ("nearest", "sure", "switching", "student", "alone", "reviewed", "blended"), "fits"
+)
 """Trained methods of which these variants serve before anything was learned."""
 
 

@@ -140,7 +140,7 @@ async def test_an_ensemble_is_fitted_saved_loaded_and_asked(name: str, tiny: Pat
         weights, reasons = await asked(made)
         assert [w.tolist() for w in weights] == [[1.0, 0.0], [0.0, 1.0]]
         assert learned.provenance["encoder"] == str(tiny)
-    assert said[0] == "reading the questions once"
+    assert said[0].startswith("reading the ")
     assert "held-out loss" in said[-1]
     folder = tmp_path / "state-toys"
     assert sorted(p.name for p in (folder / learned.weights).iterdir()) == ["head.json", "model.safetensors"]

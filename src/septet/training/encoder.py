@@ -1,4 +1,4 @@
-"""Fine-tunes an encoder with a linear head on a router's targets: `NetworkRouter`, and what is like it.
+"""Fine-tunes an encoder with a linear head on targets: a router's (`NetworkRouter`, and what is like it), or others.
 
 The head is first fitted on the rows of the encoder as it is (the linear probe), then both are trained together from
 there: head first keeps the encoder's rows from being torn by a random one (2202.10054). The weights of the best
@@ -7,7 +7,8 @@ epoch on the held-out questions are kept; that may be the probe, so a fit is nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,12 +41,9 @@ PATIENCE = 2
 """Epochs without a better one on the held-out questions, after which it ends."""
 
 
-class Learns(Protocol):
-    """What a router states to have an encoder fine-tuned for it; its role `encoder` then rates questions.
-
-    `lr`, `epochs` and `batch` are the schedule, `max_length` the tokens of a question that are read, `l2` the
-    penalty of the first head.
-    """
+class Schedule(Protocol):
+    """How an encoder is fine-tuned: `lr`, `epochs` and `batch`, `max_length` the tokens of a text that are read, `l2`
+    the penalty of the first head."""
 
     @property
     def lr(self) -> float: ...
@@ -57,6 +55,10 @@ class Learns(Protocol):
     def max_length(self) -> int: ...
     @property
     def l2(self) -> float: ...
+
+
+class Learns(Schedule, Protocol):
+    """What a router states to have an encoder fine-tuned for it; its role `encoder` then rates questions."""
 
     def targets(self, known: Known) -> Targets:
         """What the outputs should say about the known questions."""
@@ -76,21 +78,47 @@ def fit(
     say: Say,
 ) -> Trained:
     """The state of a router with network = "encoder", and the weights that its role will answer with."""
-    endpoint = only_encoder(roles)
     known = Known.of(table)
     targets, kept = method.targets(known), method.held_out(len(known), rng)
-    check_held_out(len(known), int(kept.sum()))
-    model = loaded(endpoint, method.max_length, rng)
-    learned, judged = np.flatnonzero(~kept), np.flatnonzero(kept)
+    found = learned(method, roles, known.questions, targets, kept, rng, say)
+    head = Head.of_encoder(known.spending, targets)
+    state = method.finish(head, known, np.flatnonzero(kept), activated(found.outputs + head.bias, head.loss))
+    return Trained(state, found.write, found.provenance)
 
-    say("reading the questions once")
-    rows = rows_of(model, known.questions, "pooled")
-    weight, bias = fit_head(rows[learned], targets.only(~kept), method.l2)  # (d, c), (c,)
+
+@dataclass(frozen=True)
+class Learned:
+    """A fine-tuned encoder: what it says, raw outputs (v, c), about the held-out texts; how its weights are written
+    into a folder; how it went."""
+
+    outputs: Floats
+    write: Callable[[Path], None]
+    provenance: Mapping[str, Any]
+
+
+def learned(
+    schedule: Schedule,
+    roles: Mapping[str, tuple[Endpoint, ...]],
+    texts: Sequence[str],
+    targets: Targets,
+    kept: NDArray[np.bool_],
+    rng: Rng,
+    say: Say,
+) -> Learned:
+    """Fine-tunes the role `encoder` on r texts and their targets (r, c); `kept` (r,) are held out."""
+    endpoint = only_encoder(roles)
+    check_held_out(len(texts), int(kept.sum()))
+    model = loaded(endpoint, schedule.max_length, rng)
+    fitted, judged = np.flatnonzero(~kept), np.flatnonzero(kept)
+
+    say("reading the texts once")
+    rows = rows_of(model, texts, "pooled")
+    weight, bias = fit_head(rows[fitted], targets.only(~kept), schedule.l2)  # (d, c), (c,)
     model.give_head(weight.T, np.nan_to_num(bias))
     for tensor in (model.head_weight, model.head_bias):
         tensor.requires_grad_(True)
 
-    held_texts = [known.questions[i] for i in judged]
+    held_texts = [texts[i] for i in judged.tolist()]
 
     def look() -> float:
         return loss_of(rows_of(model, held_texts, "outputs"), targets.only(kept))[0]
@@ -102,30 +130,27 @@ def fit(
         outputs.backward(model.torch.tensor(slope, dtype=outputs.dtype, device=outputs.device))
         return value
 
-    every = steps_per_epoch(len(learned), method.batch)
+    every = steps_per_epoch(len(fitted), schedule.batch)
     report = fine_tune(
         model,
-        known.questions,
-        epochs(learned, [len(q) for q in known.questions], method.batch, rng),
+        texts,
+        epochs(fitted, [len(text) for text in texts], schedule.batch, rng),
         learn,
         look,
-        Course(lr=method.lr, steps=every * method.epochs, every=every, patience=PATIENCE),
+        Course(lr=schedule.lr, steps=every * schedule.epochs, every=every, patience=PATIENCE),
         beside=(model.head_weight, model.head_bias),
         layers=endpoint.options.trained_layers,
         say=say,
     )
-    head = Head.of_encoder(known.spending, targets)
-    p = activated(rows_of(model, held_texts, "outputs") + head.bias, head.loss)
-    state = method.finish(head, known, judged, p)
     written = Fitted(
         base=endpoint.source.print,
         outputs=targets.y.shape[1],
         max_length=model.fitted.max_length,
         pooling=endpoint.source.pooling,
     )
-    weights = model.copied()
+    outputs, weights = rows_of(model, held_texts, "outputs"), model.copied()
 
     def write(folder: Path) -> None:
         write_weights(folder, weights, written)
 
-    return Trained(state, write, {"encoder": endpoint.source.name, "training": report.json()})
+    return Learned(outputs, write, {"encoder": endpoint.source.name, "training": report.json()})

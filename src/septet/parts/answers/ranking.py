@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from septet.core.errors import BadParameter
+from septet.core.method import Asking
 from septet.core.types import Floats
 from septet.parts.stats.bradley_terry import strengths
 
@@ -38,19 +39,16 @@ def max_wins(better: Floats, even: float = 0.0) -> Floats:
     return scores
 
 
-def bubble(better: Callable[[int, int], bool], n: int) -> int:
+def bubble(better: Callable[[int, int], Asking[bool]], n: int) -> Asking[int]:
     """The winner of one pass over n candidates, n − 1 comparisons: who stands so far against the next one.
 
-    `better(i, j)`: whether i is better than j. The challenger must be better to take the place.
-
-    >>> bubble(lambda i, j: (3, 9, 4)[i] > (3, 9, 4)[j], 3)
-    1
+    `better(i, j)` asks whether i is better than j. The challenger must be better to take the place.
     """
     if n < 1:
         raise BadParameter("candidates", n, "must be at least one")
     best = 0
     for challenger in range(1, n):
-        if better(challenger, best):
+        if (yield from better(challenger, best)):
             best = challenger
     return best
 

@@ -13,8 +13,9 @@ import numpy as np
 from septet.core.types import Message, Query
 from septet.parts.answers.blocks import blocks, nonce_of
 
-Kind = Literal["mixture", "best"]
-"""mixture: critically put together (Mixture-of-Agents) · best: the most consistent one is named by its number."""
+Kind = Literal["mixture", "best", "advice"]
+"""mixture: critically put together (Mixture-of-Agents) · best: the most consistent one is named by its number ·
+advice: one answer, as another student's, to be used where it helps and not to be spoken of (DER)."""
 
 
 def fusion(query: Query, texts: Sequence[str], kind: Kind, rng: np.random.Generator) -> Query:

@@ -9,12 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 
 from figures import Figure, Section, Setting, figure
 
-from septet.backends._silent import Silent
-from septet.core.caps import Caps
+from septet.backends.toy import ToyActor, ToyEndpoint
 from septet.core.money import Usage
 from septet.core.types import Completion, Piece, Query
 from septet.engine.config import parse
@@ -31,12 +30,8 @@ WARM = 20
 """Requests that are not counted: imports, the first pages of the store."""
 
 
-class Instant(Silent):
-    """A member that has its answer ready."""
-
-    @property
-    def caps(self) -> Caps:
-        return Caps(text=True, samples=True, seed=True, stream=True)
+class Instant(ToyActor):
+    """A toy that has its answer ready and generates nothing."""
 
     async def complete(self, query: Query, *, n: int = 1, logprobs: int = 0) -> list[Completion]:
         usage = Usage(prompt_tokens=8, completion_tokens=4)
@@ -66,12 +61,17 @@ def run(setting: Setting) -> Section:
 async def _measured(n: int) -> list[Figure]:
     figures = []
     for method, options in METHODS.items():
-        figures.append(figure(f"{method} of three", await _times(method, options, n), unit="ms", aim=AIM_MS))
-    figures.append(figure("a member alone", await _times("", "", n), unit="ms"))
+        taken, busy = await _times(method, options, n)
+        figures.append(figure(f"{method} of three", taken, unit="ms", aim=AIM_MS))
+        figures.append(figure(f"{method} of three, processor time", [busy], unit="ms"))
+    taken, busy = await _times("", "", n)
+    figures.append(figure("a member alone", taken, unit="ms"))
+    figures.append(figure("a member alone, processor time", [busy], unit="ms"))
     return figures
 
 
-async def _times(method: str, options: str, n: int) -> Sequence[float]:
+async def _times(method: str, options: str, n: int) -> tuple[Sequence[float], float]:
+    """Milliseconds of each request, and of all threads' processor time on average, which others' work leaves alone."""
     with TemporaryDirectory() as folder:
         lines = ["[members]", *(f'{name} = {{ backend = "toy" }}' for name in MEMBERS)]
         lines += ["[store]", f'path = "{folder}/bench.db"']
@@ -80,14 +80,18 @@ async def _times(method: str, options: str, n: int) -> Sequence[float]:
         house = House(parse("\n".join(lines), environment={}))
         for name in MEMBERS:
             member = house.builder.member(name)
-            house.builder.members[name] = replace(member, actor=Instant(member.spec))
+            endpoint = house.builder.endpoints[member.endpoint]
+            assert isinstance(endpoint, ToyEndpoint)
+            house.builder.members[name] = replace(member, actor=Instant(endpoint, member.spec))
         async with house:
             asked = house["three" if method else "ada"]
-            taken = []
+            taken, busy = list[float](), 0.0
             for i in range(WARM + n):
+                busy = process_time() if i == WARM else busy
                 query = Query.of(f"What is {i} plus {i * 7 % 100}?")
                 began = perf_counter()
                 answer = await asked.ask(query, seed=i)
                 taken.append(1e3 * (perf_counter() - began))
                 assert len(answer.candidates) == (len(MEMBERS) if method else 1), answer.candidates
-        return taken[WARM:]
+            busy = process_time() - busy
+        return taken[WARM:], 1e3 * busy / n

@@ -61,7 +61,8 @@ def _glance(records: Sequence[Mapping[str, Any]], folder: Path) -> str:
     rows = [(_link(name, folder), *(_cell(record, name) for record in records)) for name in names]
     told = (
         "Quality less that of the best single member, in points. Bold: the whole interval is above 0; struck through:"
-        " below 0; –: not played, for the reason given with each set.\n\n"
+        " below 0; –: not played, for the reason given with each set; empty: not measured. Of so many intervals about"
+        " one in forty lies above 0 by chance.\n\n"
     )
     singles = [f"{100 * decode(_bound(r, 'best single (train)')['quality']['value']):.1f}" for r in records]
     return told + table(("method", *(r["table"] for r in records)), [("(best single)", *singles), *rows])

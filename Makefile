@@ -17,7 +17,7 @@ PARQUET := $(addprefix tests/,bench/test_tables.py bench/test_table_check.py ben
   bench/test_tables_memory.py cli/test_data.py)
 DATA := $(or $(SEPTET_DATA),../shared/data)
 
-.PHONY: help demo test test-local test-data check docs bench bench-decode bench-routers bench-after-tables outcomes new-method clean
+.PHONY: help demo test test-local test-data check docs bench bench-decode bench-routers bench-after bench-after-tables outcomes new-method clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -99,6 +99,9 @@ bench-decode: $(VENV)/demo ## what decoding together costs, as ratios of one run
 
 bench-routers: $(VENV)/dev ## what a router's decision costs, as ratios of one run
 	@$(BIN)/python benchmarks/routers.py
+
+bench-after: $(VENV)/dev ## what comparing and weighing whole answers costs, as ratios of one run
+	@$(ONE_THREAD) $(BIN)/python benchmarks/run.py after
 
 bench-after-tables: $(VENV)/data ## replay every method after inference on the shared answers and write their table
 	@$(PIP) --editable '.[dev,data,encoder]'

@@ -25,10 +25,11 @@ NAMES = (
     "naive",
     "candidates",
     "vocabularies",
+    "after",
     "start",
     "weight",
 )
-DECODING = NAMES[:-2]
+DECODING = NAMES[:-3]
 
 
 def main(arguments: list[str]) -> int:

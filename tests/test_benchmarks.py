@@ -150,6 +150,15 @@ def test_an_unknown_benchmark_is_named_with_those_there_are(capsys: pytest.Captu
     with pytest.raises(SystemExit):
         import_module("run").main(["fuse"])
     assert (
-        "no benchmark fuse; there are fused, gac, fed, growth, schedules, naive, candidates, vocabularies, start"
+        "no benchmark fuse; there are fused, gac, fed, growth, schedules, naive, candidates, vocabularies, after, start"
         in capsys.readouterr().err
     )
+
+
+def test_whole_answers_are_compared_against_a_loop_with_the_aims_beside(toys: list[str]) -> None:
+    found = figures_of(toys, "after")
+    loops = [f for what, f in found.items() if what.endswith("÷ the pairwise loop")]
+    assert [f["aim"] for f in loops] == [0.2, 0.2, 0.2]
+    assert all(f["low"] > 0 for f in loops)
+    assert 0 < found["EM on 2,000 items × 50 labels, peak memory"]["value"] < 1
+    assert found["vote of three instant members, a whole ask"]["n"] == 20

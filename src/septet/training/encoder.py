@@ -88,10 +88,11 @@ def fit(
 
 @dataclass(frozen=True)
 class Learned:
-    """A fine-tuned encoder: what it says, raw outputs (v, c), about the held-out texts; how its weights are written
-    into a folder; how it went."""
+    """A fine-tuned encoder: what it says, raw outputs (v, c), about the held-out texts; what it says about others,
+    `read` (n texts) -> (n, c); how its weights are written into a folder; how it went."""
 
     outputs: Floats
+    read: Callable[[Sequence[str]], Floats]
     write: Callable[[Path], None]
     provenance: Mapping[str, Any]
 
@@ -153,4 +154,7 @@ def learned(
     def write(folder: Path) -> None:
         write_weights(folder, weights, written)
 
-    return Learned(outputs, write, {"encoder": endpoint.source.name, "training": report.json()})
+    def read(some: Sequence[str]) -> Floats:
+        return rows_of(model, some, "outputs")
+
+    return Learned(outputs, read, write, {"encoder": endpoint.source.name, "training": report.json()})

@@ -140,12 +140,17 @@ class Cascade(Method):
 
     def plan(self, query: Query, pool: SeatPool, state: Any, rng: Rng) -> Plan:
         """Ask, judge, stop or go on."""
+        so_far, stop = yield from self.walk(query, pool, state, rng)
+        return verdict_of(so_far, stop)
+
+    def walk(self, query: Query, pool: SeatPool, state: Any, rng: Rng) -> Asking[tuple[list[Tried], Stop]]:
+        """All who were asked, and which answer is taken."""
         so_far: list[Tried] = []
         while True:
             asked: Asking[Stop | Run] = asking(self.next_step(query, tuple(so_far), pool, state, rng))
             step = yield from asked
             if isinstance(step, Stop):
-                return verdict_of(so_far, step)
+                return so_far, step
             put = step.query or query
             if put.temperature is None and step.temperature is not None:
                 put = put.but(temperature=step.temperature)

@@ -53,6 +53,13 @@ class SemanticCache:
         ranked = sorted(range(len(own)), key=lambda i: (-cosines[i], -own[i]))[:k]
         return [Hit(self.questions[own[i]], self.texts[own[i]], float(cosines[i])) for i in ranked]
 
+    def same(self, question: str, tenant: str) -> Hit | None:
+        """What is kept of the tenant for this very question, letter for letter."""
+        for i in reversed(range(len(self))):
+            if (self.questions[i], self.tenants[i]) == (question, tenant):
+                return Hit(question, self.texts[i], 1.0)
+        return None
+
     def found(self, z: Floats, tenant: str, at_least: float) -> Hit | None:
         """The most alike text of the tenant, if its question's cosine with z (d,) is at least so much.
 

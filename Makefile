@@ -100,8 +100,7 @@ bench-decode: $(VENV)/demo ## what decoding together costs, as ratios of one run
 bench-routers: $(VENV)/dev ## what a router's decision costs, as ratios of one run
 	@$(BIN)/python benchmarks/routers.py
 
-bench-after: $(VENV)/dev ## what combining complete answers costs, as ratios of one run
-	@$(PIP) crowd-kit
+bench-after: $(VENV)/dev ## what comparing and weighing whole answers costs, as ratios of one run
 	@$(ONE_THREAD) $(BIN)/python benchmarks/run.py after
 
 bench-after-tables: $(VENV)/data ## replay every method after inference on the shared answers and write their table

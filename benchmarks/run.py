@@ -25,23 +25,20 @@ NAMES = (
     "naive",
     "candidates",
     "vocabularies",
+    "after",
     "start",
     "weight",
 )
-DECODING = NAMES[:-2]
-AFTER = ("after_relations", "after_crowd", "after_overhead")
-GROUPS = {"decoding": DECODING, "after": AFTER}
-"""Names that stand for several. Those of `after` want libraries to compare with, so they are run by name only."""
+DECODING = NAMES[:-3]
 
 
 def main(arguments: list[str]) -> int:
     """Runs the benchmarks that are named, or all."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    known = (*NAMES, *AFTER)
-    if unknown := [name for name in options.names if name not in (*known, *GROUPS)]:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
-    wanted = [n for name in options.names for n in GROUPS.get(name, (name,))]
+    if unknown := [name for name in options.names if name not in (*NAMES, "decoding")]:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    wanted = [n for name in options.names for n in (DECODING if name == "decoding" else (name,))]
     setting = Setting(options.config, options.ensemble, options.quick)
     sections: dict[str, Section] = {}
     print(_machine())
@@ -57,10 +54,7 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help=f"any of {', '.join((*NAMES, *AFTER))}, decoding or after; else all but those of after",
+        "names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)}, or decoding; else all"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to a file")
     parser.add_argument("--quick", action="store_true", help="a few pieces and samples, to see that it runs")

@@ -55,22 +55,28 @@ def answers_page(folder: Path) -> str:
 
 def _glance(records: Sequence[Mapping[str, Any]], folder: Path) -> str:
     """Quality less that of the best single member; bold where the interval is above 0, in brackets where below."""
-    names = sorted(
-        {r["method"] for record in records for part in ("routers", "missing") for r in record[part]}
-    )
+    names = sorted({_name(r) for record in records for part in ("routers", "missing") for r in record[part]})
     rows = [(_link(name, folder), *(_cell(record, name) for record in records)) for name in names]
     told = (
         "Quality less that of the best single member, in points. Bold: the whole interval is above 0; struck through:"
-        " below 0; –: not played, for the reason given with each set.\n\n"
+        " below 0; –: not played, for the reason given with each set; empty: not measured. Of"
+        " several variants the one that differs least from the defaults. Of so many intervals about"
+        " one in forty lies above 0 by chance.\n\n"
     )
     singles = [f"{100 * decode(_bound(r, 'best single (train)')['quality']['value']):.1f}" for r in records]
     return told + table(("method", *(r["table"] for r in records)), [("(best single)", *singles), *rows])
 
 
+def _name(row: Mapping[str, Any]) -> str:
+    """A method's name without its parameters."""
+    return str(row["method"]).partition(":")[0]
+
+
 def _cell(record: Mapping[str, Any], name: str) -> str:
-    row = next((r for r in record["routers"] if r["method"] == name), None)
-    if row is None:
-        return "–" if any(m["method"] == name for m in record["missing"]) else ""
+    rows = [r for r in record["routers"] if _name(r) == name]
+    if not rows:
+        return "–" if any(_name(m) == name for m in record["missing"]) else ""
+    row = min(rows, key=lambda r: len(str(r.get("variant", ""))))
     found = row["minus_best_single"]
     shown = f"{100 * decode(found['value']):+.1f}".replace("-", "−")
     if decode(found["low"]) > 0:

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from septet.core.session import Meter
@@ -150,6 +151,33 @@ def test_an_unknown_benchmark_is_named_with_those_there_are(capsys: pytest.Captu
     with pytest.raises(SystemExit):
         import_module("run").main(["fuse"])
     assert (
-        "no benchmark fuse; there are fused, gac, fed, growth, schedules, naive, candidates, vocabularies, start"
+        "no benchmark fuse; there are fused, gac, fed, growth, schedules, naive, candidates, vocabularies, after, start"
         in capsys.readouterr().err
     )
+
+
+def test_whole_answers_are_compared_against_a_loop_with_the_aims_beside(toys: list[str]) -> None:
+    found = figures_of(toys, "after")
+    loops = [f for what, f in found.items() if what.endswith("÷ the pairwise loop")]
+    assert [f["aim"] for f in loops] == [0.2, 0.2, 0.2]
+    assert all(f["low"] > 0 for f in loops)
+    peaks = [f["value"] for what, f in found.items() if what.endswith("items × 50 labels, peak memory")]
+    assert len(peaks) == 4 and 0.02 < min(peaks) <= max(peaks) < 0.3
+    assert found["vote of three instant members, a whole ask"]["n"] == 20
+
+
+def test_what_a_process_of_its_own_has_taken_is_not_that_of_the_one_that_started_it() -> None:
+    held = np.ones(60_000_000)  # 480 MB
+    assert import_module("after")._peak(500, "dawid_skene") < held.nbytes / 1e9
+
+
+def test_instant_members_are_asked_and_generate_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from septet.backends.toy import ToyActor
+
+    async def generated(*_: Any, **__: Any) -> None:
+        raise AssertionError("a member generated")
+
+    after = import_module("after")
+    monkeypatch.setattr(ToyActor, "complete", generated)  # which an instant member has replaced
+    took, busy = asyncio.run(after._asks(3))
+    assert len(took) == 3 and busy > 0

@@ -386,8 +386,8 @@ def refusing(job: Job, folder: Path) -> None:
 
 def test_an_error_that_cannot_be_sent_home_is_told_all_the_same(data: str, tmp_path: Path) -> None:
     jobs = run_of(data, "eagle").jobs
-    with routers._processes(2) as submit:
-        found = dict(routers._each(submit, refusing, jobs, tmp_path))
+    with routers.processes(2) as submit:
+        found = dict(routers.each(submit, refusing, jobs, tmp_path))
     assert [found[job] for job in jobs] == ["k: must be ≥ 1, got 0"] * 2
 
 
@@ -412,7 +412,7 @@ import os, signal, time
 from septet.bench import routers
 
 if __name__ == "__main__":
-    with routers._processes(2) as submit:
+    with routers.processes(2) as submit:
         print(submit(os.getpid).result(), flush=True)
         submit(time.sleep, 600)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -28,3 +28,6 @@ PROMPTS = [
     "| name | age |\n|---|---|\n| Ann | 3 |\n| Bob |",
 ]
 """Emoji, Chinese, Arabic, combining marks, CRLF, tabs, code, tables and long runs of blanks."""
+
+FEW = [PROMPTS[i] for i in (0, 2, 3, 6)]
+"""Blank lines, emoji, Chinese and code. Identity over twenty prompts and all methods is benchmarks/identity.py's."""

@@ -57,7 +57,7 @@ NASTY = [
     "<table><tr> </s> <s>x &amp; [multimodal]",
 ]
 
-PROMPTS = ["Name a fruit.", "Repeat: 😀🎉 hello 😀", "for i in range(3):\n\tprint(i)\n\n"]
+PROMPTS = ["Repeat: 😀🎉 hello 😀", "for i in range(3):\n\tprint(i)\n\n"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -152,6 +152,6 @@ async def test_k2_a_copy_beside_it_changes_no_probability(house: House, model: s
 
 
 async def test_k3_with_weight_one_it_writes_as_that_member_alone(house: House) -> None:
-    alone = await house["gemma_once"].ask(PROMPTS[1], max_tokens=16, temperature=0.0)
-    weighted = await house["all_gemma"].ask(PROMPTS[1], max_tokens=16, temperature=0.0)
+    alone = await house["gemma_once"].ask(PROMPTS[0], max_tokens=16, temperature=0.0)
+    weighted = await house["all_gemma"].ask(PROMPTS[0], max_tokens=16, temperature=0.0)
     assert alone.text == weighted.text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from real_models import MEMBERS, PROMPTS
+from real_models import FEW, MEMBERS, PROMPTS
 
 import septet
 from septet.core.session import END
@@ -52,7 +52,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         yield made
 
 
-@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("prompt", FEW)
 @pytest.mark.parametrize("model", ["smol", "gemma"])
 async def test_k2_and_k3_fused_with_itself_or_with_weight_one_it_writes_its_own_answer(
     house: House, model: str, prompt: str

@@ -63,8 +63,8 @@ COPIES = ("dera", "mod", "mod_forward", "mod_alpha", "proxy", "contrast_bare", "
 PROMPTS = [
     "List three fruits, one per line, with an empty line between them.",
     "Repeat after me: 😀🎉🚀 hello 😀🎉🚀 hello 😀",
-    "for i in range(10):\n\tif i:\n\t\tprint(i)\n\telse:\n\t\t",
 ]
+"""Blank lines and emoji; identity over twenty prompts is benchmarks/identity.py's."""
 
 QUESTION = "Why is the sky blue?"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from real_models import PROMPTS
+from real_models import FEW as PROMPTS
 
 import septet
 from septet.engine.house import House

@@ -37,9 +37,8 @@ WEIGHTED = ["gac", "gac_sure", "packllm"]
 PROMPTS = [
     "Write a short Python function with a docstring, then a second one.\n\ndef add(a, b):\n\treturn a + b\n\n",
     "Repeat after me: 😀🎉🚀 hello 😀🎉🚀 hello 😀",
-    "把下面的句子翻译成英文：今天天气很好。\n1. 今天",
-    "Line one\r\nLine two\r\nLine three\r\nLine",
 ]
+"""Blank lines and emoji; identity over twenty prompts is benchmarks/identity.py's."""
 
 
 def ensemble(name: str, members: list[str], options: Mapping[str, Any]) -> str:

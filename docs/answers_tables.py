@@ -54,7 +54,7 @@ def answers_page(folder: Path) -> str:
 
 
 def _glance(records: Sequence[Mapping[str, Any]], folder: Path) -> str:
-    """Quality less that of the best single member; bold where the interval is above 0, in brackets where below."""
+    """Quality less that of the best single member; bold where the interval is above 0, struck through where below."""
     names = sorted({_name(r) for record in records for part in ("routers", "missing") for r in record[part]})
     rows = [(_link(name, folder), *(_cell(record, name) for record in records)) for name in names]
     told = (

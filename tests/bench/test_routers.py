@@ -20,6 +20,7 @@ from septet.bench import routers
 from septet.bench.contenders import Contender, check, everyone, problems
 from septet.bench.jobs import Job, done, recorded_of
 from septet.bench.pooled import Questions
+from septet.bench.processes import each, processes
 from septet.bench.reference import reference_knn
 from septet.bench.replayed import measure, prices, stream, streamed
 from septet.bench.results import decode
@@ -386,8 +387,8 @@ def refusing(job: Job, folder: Path) -> None:
 
 def test_an_error_that_cannot_be_sent_home_is_told_all_the_same(data: str, tmp_path: Path) -> None:
     jobs = run_of(data, "eagle").jobs
-    with routers.processes(2) as submit:
-        found = dict(routers.each(submit, refusing, jobs, tmp_path))
+    with processes(2) as submit:
+        found = dict(each(submit, refusing, jobs, tmp_path))
     assert [found[job] for job in jobs] == ["k: must be ≥ 1, got 0"] * 2
 
 
@@ -409,10 +410,10 @@ def test_processes_come_to_the_same_results_as_one(data: str, tmp_path: Path) ->
 
 KILLED = """
 import os, signal, time
-from septet.bench import routers
+from septet.bench.processes import processes
 
 if __name__ == "__main__":
-    with routers.processes(2) as submit:
+    with processes(2) as submit:
         print(submit(os.getpid).result(), flush=True)
         submit(time.sleep, 600)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread, current_thread, main_thread
 from time import monotonic
 from typing import Any
 
@@ -23,31 +15,18 @@ from septet.bench import jobs as files
 from septet.bench import pooled
 from septet.bench.contenders import Contender, check, everyone, fitting
 from septet.bench.jobs import Job
+from septet.bench.processes import Failure, Progress, Tally, each, processes, within
 from septet.bench.replayed import featurise, measure
 from septet.bench.report import versions
 from septet.bench.results import FORM, Results
 from septet.bench.sets import Recorded, open_set
 from septet.bench.splits import SplitKind, splits
-from septet.core.errors import ConfigError, SeptetError
+from septet.core.errors import ConfigError
 
 ONE_SEED_ABOVE = 5000
 """Questions to train on above which one seed is enough: the draw of the fit moves less than the draw of the test."""
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Set to one in every process, so that processes do not take each other's cores."""
-
 PACKAGES = ("septet", "numpy", "scipy", "scikit-learn")
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many pieces are, and how many there are."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that ended in an error; the others are kept."""
-
-    job: str
-    error: str
 
 
 @dataclass(frozen=True)
@@ -117,29 +96,15 @@ def carry_out(
 
     A job that lasts longer than `seconds` fails; 0 is no limit.
     """
-    open_jobs = [job for job in run.jobs if files.done(folder / "jobs", job) is None]
-    n_done, total = len(run.jobs) - len(open_jobs), len(run.jobs)
-
-    def tell(what: str) -> None:
-        if progress is not None:
-            progress(what, n_done, total)
-
-    tell("reading")
-    failed: list[Failure] = []
+    tally = Tally(run.jobs, folder, progress)
     with processes(workers) as submit:
         # features first, so that no two processes compute the same ones
-        for job, error in each(submit, featurise, _featured(open_jobs), folder / "features"):
-            tell(f"features for {job.label}" if error is None else job.label)
+        for job, error in each(submit, featurise, _featured(tally.left), folder / "features"):
+            tally.tell(f"features for {job.label}" if error is None else job.label)
         # the largest sets first, so that no process is left alone with a long job at the end
         size = {of: len(recorded.table) for of, recorded in run.sets.items()}
-        by_size = sorted(open_jobs, key=lambda job: -size[job.data])
-        for job, error in each(submit, partial(work, seconds=seconds), by_size, folder):
-            n_done += 1
-            tell(job.label)
-            if error is not None:
-                failed.append(Failure(job.label, error))
-    order = {job.label: i for i, job in enumerate(run.jobs)}
-    return sorted(failed, key=lambda f: order[f.job])
+        by_size = sorted(tally.left, key=lambda job: -size[job.data])
+        return tally.failures(each(submit, partial(work, seconds=seconds), by_size, folder))
 
 
 def _featured(jobs: Sequence[Job]) -> list[Job]:
@@ -158,105 +123,6 @@ def work(job: Job, folder: Path, seconds: float = 0.0) -> None:
     with within(seconds):
         found = measure(job, folder / "features")
     files.write(folder / "jobs", job, {**found, "seconds": round(monotonic() - began, 3)})
-
-
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Ends what lasts longer with a TimeoutError, where the system has such a clock and this is the main thread."""
-    if not seconds or not hasattr(signal, "setitimer") or current_thread() is not main_thread():
-        yield
-        return
-
-    def end(*_: Any) -> None:
-        raise TimeoutError(f"given up after {seconds:g} seconds")
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-Submit = Callable[..., "Future[str | None]"]
-
-
-@contextmanager
-def processes(workers: int) -> Iterator[Submit]:
-    """Where jobs run: fresh processes with one thread of linear algebra each, or this one if there is one worker."""
-    if workers == 1:
-        yield _here
-        return
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
-    try:
-        yield pool.submit
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
-
-
-def _end_with_parent() -> None:
-    """Ends this process when the one that started it is killed, which else would leave it waiting for ever."""
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
-
-
-def _here(function: Callable[..., str | None], *arguments: Any) -> Future[str | None]:
-    future: Future[str | None] = Future()
-    future.set_result(function(*arguments))
-    return future
-
-
-def each(
-    submit: Submit, function: Callable[[Job, Path], Any], jobs: Sequence[Job], folder: Path
-) -> Iterator[tuple[Job, str | None]]:
-    """Every job as it ends, with its error if it had one."""
-    if submit is _here:
-        for job in jobs:
-            yield job, _error(submit(attempt, function, job, folder))
-        return
-    running: dict[Future[str | None], Job] = {}
-    for job in jobs:
-        try:
-            running[submit(attempt, function, job, folder)] = job
-        except BrokenProcessPool:  # a process has died while the jobs were handed out
-            yield job, DIED
-    for future in as_completed(running):
-        yield running[future], _error(future)
-
-
-DIED = "its process has died, perhaps for want of memory; run again to go on where it stopped"
-
-
-def _error(future: Future[str | None]) -> str | None:
-    error = future.exception()
-    if error is None:
-        return future.result()
-    return DIED if isinstance(error, BrokenProcessPool) else f"{type(error).__name__}: {error}"
-
-
-def attempt(function: Callable[[Job, Path], Any], job: Job, folder: Path) -> str | None:
-    """Does a job where it is; what went wrong comes back as words, since not every error can be sent home."""
-    try:
-        function(job, folder)
-    except (SeptetError, TimeoutError) as error:
-        return str(error)
-    except Exception as error:  # a method may fail in any way; the others go on
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
-    return None
 
 
 def results(run: Comparison, folder: Path, *, made: str = "") -> Results:

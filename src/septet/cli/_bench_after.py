@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
@@ -13,12 +12,13 @@ import typer
 
 from septet.bench.live import task_of
 from septet.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, Settings, open_house
-from septet.cli._terminal import new_table, print_json, print_table, progress, short
+from septet.cli._standings import conclude
+from septet.cli._terminal import progress, telling
 from septet.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from septet.bench.processes import Failure
     from septet.bench.results import Results
-    from septet.bench.routers import Failure
     from septet.bench.sets import Recorded
 
 SENTENCE = (
@@ -97,11 +97,9 @@ def after(
                 temperature=temperature,
                 draws=draws,
                 made=date.today().isoformat(),
-                progress=lambda what, n_done, total: bars.update(
-                    bars.task_ids[0], completed=n_done, total=total, description=short(what, 60)
-                ),
+                progress=telling(bars),
             )
-        _end(found, failed, sets, html, record, json)
+        _conclude(found, failed, sets, html, record, json)
         return
     from septet.bench.after.contenders import Contender
     from septet.bench.after.runs import carry_out, comparison, results
@@ -120,15 +118,13 @@ def after(
             out,
             workers=jobs,
             seconds=give_up_after,
-            progress=lambda what, n_done, total: bars.update(
-                bars.task_ids[0], completed=n_done, total=total, description=short(what, 60)
-            ),
+            progress=telling(bars),
         )
     found = results(run, out, made=date.today().isoformat())
-    _end(found, failed, {r.name: r for r in run.sets.values()}, html, record, json)
+    _conclude(found, failed, {r.name: r for r in run.sets.values()}, html, record, json)
 
 
-def _end(
+def _conclude(
     found: Results,
     failed: list[Failure],
     sets: Mapping[str, Recorded],
@@ -136,33 +132,7 @@ def _end(
     record: Path | None,
     json: bool,
 ) -> None:
-    """The report and the records, where they are wanted; then the table, and what failed."""
-    found["failed"] = [{"job": f.job, "error": f.error} for f in failed]
-    if html is not None:
-        from septet.bench.html import page
-
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(page(found, title="Methods on recorded answers", noun="method"), encoding="utf-8")
-    if record is not None:
-        from septet.bench.after.standings import save
-
-        save(found, record, {name: r.facts for name, r in sets.items()})
-    if json:
-        print_json(found)
-    else:
-        _print(found, failed)
-    if failed:
-        raise typer.Exit(3)
-
-
-def _print(found: Results, failed: list[Failure]) -> None:
     from septet.bench.after import standings
 
-    table = new_table(*standings.COLUMNS)
-    for row in standings.rows(found):
-        table.add_row(*row)
-    print_table(table)
-    for note in standings.notes(found):
-        print(note)
-    for failure in failed:
-        print(f"failed: {failure.job}: {failure.error}", file=sys.stderr)
+    words = {"title": "Methods on recorded answers", "noun": "method"}
+    conclude(found, failed, sets, standings, html=html, record=record, json=json, **words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -90,3 +90,12 @@ def progress(text: str, total: int) -> Iterator[Progress]:
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bars:
         bars.add_task(text, total=total)
         yield bars
+
+
+def telling(bars: Progress) -> Callable[[str, int, int], None]:
+    """What moves the task of a progress bar: told what is being done, how many pieces are, and how many there are."""
+
+    def tell(what: str, n_done: int, total: int) -> None:
+        bars.update(bars.task_ids[0], completed=n_done, total=total, description=short(what, 60))
+
+    return tell

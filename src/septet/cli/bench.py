@@ -11,7 +11,7 @@ import sys
 from datetime import date
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -21,13 +21,10 @@ from septet.bench.report import COLUMNS, record, rows, save
 from septet.cli._bench_after import SENTENCE as AFTER
 from septet.cli._bench_after import after as after
 from septet.cli._options import DEFAULT_CONFIG, AsJson, ConfigFile, Settings, open_house
-from septet.cli._terminal import new_table, print_json, print_table, progress, short
+from septet.cli._standings import conclude
+from septet.cli._terminal import new_table, print_json, print_table, progress, telling
 from septet.engine.house import House
 from septet.tasks.loader import Task
-
-if TYPE_CHECKING:
-    from septet.bench.results import Results as Standings
-    from septet.bench.routers import Comparison, Failure
 
 SUBVERBS = {
     "routers": "Compare routers on recorded outcomes: quality, cost, intervals; nobody is asked.",
@@ -137,6 +134,7 @@ def routers(
     json: AsJson = False,
 ) -> None:
     """Fits, decides and compares. What failed is listed at the end, with exit code 3; the rest is kept."""
+    from septet.bench import standings
     from septet.bench.contenders import Contender
     from septet.bench.routers import carry_out, comparison, results
     from septet.bench.splits import kind_of
@@ -156,44 +154,11 @@ def routers(
             out,
             workers=jobs,
             seconds=give_up_after,
-            progress=lambda what, n_done, total: bars.update(
-                bars.task_ids[0], completed=n_done, total=total, description=short(what, 60)
-            ),
+            progress=telling(bars),
         )
     found = results(run, out, made=date.today().isoformat())
-    _write(run, found, html, record)
-    if json:
-        print_json({**found, "failed": [{"job": f.job, "error": f.error} for f in failed]})
-    else:
-        _print_standings(found, failed)
-    if failed:
-        raise typer.Exit(3)
-
-
-def _write(run: Comparison, found: Standings, html: Path | None, record: Path | None) -> None:
-    """The report and the records, where they are wanted."""
-    if html is not None:
-        from septet.bench.html import page
-
-        html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(page(found), encoding="utf-8")
-    if record is not None:
-        from septet.bench.standings import save as save_standings
-
-        save_standings(found, record, {r.name: r.facts for r in run.sets.values()})
-
-
-def _print_standings(found: Standings, failed: list[Failure]) -> None:
-    from septet.bench import standings
-
-    table = new_table(*standings.COLUMNS)
-    for row in standings.rows(found):
-        table.add_row(*row)
-    print_table(table)
-    for note in standings.notes(found):
-        print(note)
-    for failure in failed:
-        print(f"failed: {failure.job}: {failure.error}", file=sys.stderr)
+    sets = {r.name: r for r in run.sets.values()}
+    conclude(found, failed, sets, standings, html=html, record=record, json=json)
 
 
 def options(

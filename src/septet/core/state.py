@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -67,7 +67,7 @@ def pack(value: Any, prefix: str = "") -> tuple[dict[str, np.ndarray[Any, Any]],
 
 
 def unpack(kind: type, arrays: Mapping[str, Any], facts: Mapping[str, Any], prefix: str = "") -> Any:
-    """The state of type `kind` that `pack` took apart."""
+    """The state of type `kind` that `pack` took apart; a field of which nothing was saved has its default, if any."""
     hints = get_type_hints(kind)
     parts = {}
     for f in fields(kind):
@@ -79,11 +79,17 @@ def unpack(kind: type, arrays: Mapping[str, Any], facts: Mapping[str, Any], pref
         elif name in facts:
             value = facts[name]
             parts[f.name] = _tuples(value) if isinstance(value, list) else value
+        elif _has_default(f) and not any(key.startswith(name + ".") for key in (*arrays, *facts)):
+            continue  # saved before there was such a field
         elif is_dataclass(hint) and isinstance(hint, type):
             parts[f.name] = unpack(hint, arrays, facts, name + ".")
         else:
             raise BadParameter(name, sorted([*arrays, *facts]), "is missing from the saved state")
     return kind(**parts)
+
+
+def _has_default(f: Field[Any]) -> bool:
+    return f.default is not MISSING or f.default_factory is not MISSING
 
 
 def _of_tuple(hint: Any) -> type | None:

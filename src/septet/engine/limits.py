@@ -81,12 +81,12 @@ def out_of_order(ensemble: Ensemble, query: Query) -> list[str]:
     usd = [_most_usd(member, query) for member in ensemble.members]
     named = [(m.name, cost) for m, cost in zip(ensemble.members, usd, strict=True)]
     said = []
+    falling = rule == "strong-weak"
     for (before, first), (name, cost) in pairwise(named):
-        less = first < cost
-        if less if rule == "strong-weak" else first > cost:
+        if (first < cost) if falling else (first > cost):
             said.append(
                 f"{name} ({dollars(cost)}) comes after {before} ({dollars(first)}),"
-                f" which costs {'less' if less else 'more'}"
+                f" which costs {'less' if falling else 'more'}"
             )
     return said
 

@@ -15,7 +15,7 @@ from septet.bench.after import embedding, runs, standings
 from septet.bench.after.contenders import Contender, names
 from septet.bench.after.embedding import Embeddings
 from septet.bench.after.jobs import Job
-from septet.bench.after.measured import measure, risk_coverage
+from septet.bench.after.measured import measure
 from septet.bench.after.sets import Answers, open_answers
 from septet.bench.after.world import Unrecorded, World
 from septet.bench.html import page
@@ -25,6 +25,7 @@ from septet.core.errors import BadParameter, ConfigError, UnknownName
 from septet.core.table import Table
 from septet.core.types import Query, Tokens
 from septet.parts.answers.blocks import blocks
+from septet.parts.stats.calibration import risk_coverage
 from septet.testing.scripted import seat
 
 RIGHT = {"ada": (1, 1, 0, 0), "bob": (1, 0, 1, 0), "cyd": (1, 0, 0, 0)}

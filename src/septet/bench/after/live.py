@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,13 +23,14 @@ from septet.bench import pooled
 from septet.bench.after.contenders import FAMILIES, family
 from septet.bench.after.embedding import Embeddings
 from septet.bench.after.jobs import Job
-from septet.bench.after.measured import On, bound_facts, head_of, judged
+from septet.bench.after.measured import bound_facts, head_of, judged
 from septet.bench.after.replay import Stage
-from septet.bench.after.runs import Failure
 from septet.bench.after.sets import Answers
+from septet.bench.after.trial import On
 from septet.bench.after.world import World
 from septet.bench.live import data_hash
 from septet.bench.outcomes import mean_logp
+from septet.bench.processes import Failure, Progress
 from septet.bench.report import versions
 from septet.bench.results import FORM, Missing, Results
 from septet.bench.routers import PACKAGES
@@ -51,9 +52,6 @@ from septet.tasks.loader import Task
 
 TRAIN_EVERY = 3
 """Every third question is one to fit on; the others are tested on."""
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many pieces are, and how many there are."""
 
 
 class Silent:
@@ -211,14 +209,14 @@ def _pool(task: Task, members: Sequence[str], rows: Mapping[tuple[str, str], lis
 # --- the world --------------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LiveWorld(World):
     """Questions of the task are answered from the pool; everything else is asked."""
 
-    caller: Caller = cast("Caller", None)
-    ensemble: Ensemble = cast("Ensemble", None)
-    task: Task = cast("Task", None)
-    pool: Pool = cast("Pool", None)
+    caller: Caller
+    ensemble: Ensemble
+    task: Task
+    pool: Pool
 
     recorded: ClassVar[bool] = False
 
@@ -415,7 +413,9 @@ def _played(
 ) -> dict[str, Any]:
     names = tuple(m.name for m in ensemble.members)
     on = On.of(pool.answers, seed)
-    world = LiveWorld(pool.answers, Embeddings(), caller=caller, ensemble=ensemble, task=task, pool=pool)
+    world = LiveWorld(
+        answers=pool.answers, embeddings=Embeddings(), caller=caller, ensemble=ensemble, task=task, pool=pool
+    )
     notes = list(on.trial.notes)
     if ensemble.method.trainer:
         raise ConfigError(

@@ -3,79 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from septet.bench.after.contenders import Contender, family
 from septet.bench.after.embedding import Embeddings
 from septet.bench.after.jobs import Job
 from septet.bench.after.replay import Replay, Stage
-from septet.bench.after.sets import Answers, open_answers
+from septet.bench.after.sets import open_answers
+from septet.bench.after.swept import curve_of, point
+from septet.bench.after.trial import On, prepare
 from septet.bench.after.world import Unrecorded, World
 from septet.bench.bounds import Bound, best_single, bounds, column_means, single
 from septet.bench.curves import aiq, qnc, zero_router
 from septet.bench.judged import listed
 from septet.bench.metrics import pick_shares
-from septet.bench.replayed import FEW, prices
 from septet.bench.results import encode, interval
-from septet.bench.splits import splits
-from septet.bench.trials import Trial, trial_of, weak_and_strong
+from septet.bench.trials import Trial, weak_and_strong
 from septet.core.errors import BadParameter, ConfigError
 from septet.core.facets import Family
 from septet.core.method import Method, parameters_of
-from septet.core.table import Table
 from septet.core.types import Completion, Floats
 from septet.parts.answers.vote import outcome, shares, winner
 from septet.parts.deferral.value_table import lift
 from septet.parts.stats.bootstrap import Resamples
-from septet.parts.stats.calibration import auc, brier, ece, reliability
+from septet.parts.stats.calibration import auc, brier, ece, reliability, risk_coverage
 from septet.parts.stats.intervals import Estimate
 
 PLURALITY = "plurality"
 """The bound that takes the most frequent final answer."""
-
-THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Of a cascade that has one threshold."""
-
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-"""Of a cascade that is fitted for a share of questions to be passed on, or of a budget."""
-
-PROBED = 40
-"""Questions on which is seen whether a cascade reads the price of cost."""
-
-
-@dataclass(frozen=True, eq=False)
-class On:
-    """What a job is measured on: the answers, the trial with all of them, and that of members `alone`.
-
-    `index` (n,) are the places of the test questions in the table.
-    """
-
-    answers: Answers
-    trial: Trial
-    alone: Trial
-
-    @property
-    def index(self) -> NDArray[np.int64]:
-        return self.trial.index
-
-    @classmethod
-    def of(cls, answers: Answers, seed: int) -> On:
-        """The own split of some answers; where cost is not known, every answer costs 1."""
-        split = splits(answers.table, "own", [seed])[0]
-        found = trial_of(answers.recorded, split)
-        alone = trial_of(replace(answers.recorded, table=answers.alone()), split)
-        if not found.priced:
-            table = answers.table
-            numbers = {**table.numbers, "usd": np.ones(len(table))}
-            recorded = replace(answers.recorded, table=replace(table, numbers=numbers))
-            answers = replace(answers, recorded=recorded)
-        return cls(answers, found, alone)
 
 
 def measure(job: Job, folder: Path | None = None) -> dict[str, Any]:
@@ -250,11 +210,11 @@ def judged(stage: Stage, on: On, job: Job, notes: list[str]) -> dict[str, Any]:
     again = Resamples.of(len(on.index), np.random.default_rng([job.seed, 3]), draws=job.draws)
     # a role that is asked live is not asked ten times more
     swept = family(type(method)) is Family.CASCADE and (stage.world.recorded or not method.roles())
-    curve = _curve(stage, on, job, played) if swept else None
+    curve = curve_of(stage, on, job, played) if swept else None
     notes += _told(played, embeddings)
     priced = trial.priced
     points = [] if curve is None else curve["points"]
-    at = _point(None if curve is None else curve["default"], played, again, priced)
+    at = point(None if curve is None else curve["default"], played, again, priced)
     return {
         "notes": notes,
         "points": [at, *points],
@@ -321,24 +281,6 @@ def _check(method: Method, members: Sequence[str], world: World, trial: Trial) -
         if lacks:
             raise Unrecorded(f"{', '.join(lacks)} of members")
     world.roles(method)
-
-
-def prepare(stage: Stage, trial: Trial, seed: int, notes: list[str]) -> None:
-    """The state before the first question: fitted, where the method cannot serve without."""
-    method = stage.method
-    stage.state = method.begin(stage.members)
-    if not method.card.trained or stage.state is not None:
-        return
-    if method.card.labels == "none":
-        unmarked = _without_scores(trial.test)
-        notes.append("fitted without labels on the test questions' own answers")
-        stage.fit(unmarked.of_members(stage.members), np.random.default_rng([seed, 0]))
-    else:
-        stage.fit(trial.train.of_members(stage.members), np.random.default_rng([seed, 0]))
-
-
-def _without_scores(table: Table) -> Table:
-    return replace(table, numbers={**table.numbers, "score": np.full(len(table), np.nan)})
 
 
 def _weights(played: Replay, trial: Trial) -> Floats:
@@ -437,21 +379,6 @@ def _trust(played: Replay) -> dict[str, float]:
     }
 
 
-def risk_coverage(confidence: Floats, quality: Floats) -> Floats:
-    """(n,) mean loss 1 − quality among the 1, 2, … n most confident answers; equally confident ones share theirs.
-
-    Its mean is AURC (arXiv 1805.08206); a confidence that says nothing has the mean loss everywhere.
-
-    >>> risk_coverage(np.array([.9, .5, .5]), np.array([1., 0., 1.])).round(3).tolist()
-    [0.0, 0.25, 0.333]
-    """
-    values, group = np.unique(-confidence, return_inverse=True)
-    count = np.bincount(group, minlength=len(values))
-    loss = (np.bincount(group, 1 - quality, len(values)) / count)[np.sort(group)]
-    found: Floats = np.cumsum(loss) / np.arange(1, len(loss) + 1)
-    return found
-
-
 def _calibration(played: Replay) -> list[dict[str, Any]]:
     known = played.confidence[~np.isnan(played.confidence)]
     if not len(known) or known.min() < 0 or known.max() > 1:
@@ -459,85 +386,3 @@ def _calibration(played: Replay) -> list[dict[str, Any]]:
     bins = reliability(played.confidence, played.quality)
     columns = (bins.predicted.tolist(), bins.observed.tolist(), bins.count.astype(int).tolist())
     return [{"predicted": p, "observed": o, "count": n} for p, o, n in zip(*columns, strict=True)]
-
-
-# --- the curve of a cascade -------------------------------------------------------------------------
-
-
-def _curve(stage: Stage, on: On, job: Job, played: Replay) -> dict[str, Any] | None:
-    """Operating points of a cascade, by the knob that it has; None where it has none.
-
-    A threshold of its own, the request's price of cost where the method reads it, or what it is fitted for.
-    """
-    knob, tried = _knob(stage, on, job)
-    if not knob:
-        return None
-    again = Resamples.of(len(on.index), np.random.default_rng([job.seed, 3]), draws=job.draws)
-    values, points, quality, cost = [], [], [], []
-    for value in tried:
-        try:
-            found = _at(stage, on, job, knob, value)
-        except ConfigError:  # a value that this method or this table does not allow
-            continue
-        values.append(encode(value))
-        points.append(_point(value if knob == "prefer" else None, found, again, on.trial.priced))
-        quality.append(float(found.quality.mean()))
-        cost.append(float(found.usd.mean()))
-    default = 0.0 if knob == "prefer" else None
-    return {
-        "knob": knob,
-        "default": default,
-        "values": values,
-        "points": points,
-        "quality": quality,
-        "cost": cost,
-    }
-
-
-def _knob(stage: Stage, on: On, job: Job) -> tuple[str, Sequence[float]]:
-    """The name of the knob, and the values to try."""
-    named = {p.name for p in parameters_of(type(stage.method))}
-    if "threshold" in named:
-        return "threshold", THRESHOLDS
-    probe = on.index[:PROBED]
-    free, dear = (_stage(stage).play(probe, job.seed, prefer=p) for p in (0.0, np.inf))
-    if (free.usd != dear.usd).any() or (free.member != dear.member).any():
-        costs = on.alone.costs if on.trial.priced else np.array([1.0, 2.0])
-        return "prefer", prices(costs, FEW)[1:]
-    for name in ("defer_share", "budget_share"):
-        if name in named:
-            return name, SHARES
-    if "budget_usd" in named:
-        means = on.alone.usd.mean(axis=0)
-        low, high = float(means.min()), float(means.max() if on.trial.priced else len(means))
-        return "budget_usd", np.geomspace(low, high, len(SHARES)).tolist() if low < high else []
-    return "", ()
-
-
-def _at(stage: Stage, on: On, job: Job, knob: str, value: float) -> Replay:
-    """The replay at one value of the knob; a parameter that the fit reads is fitted for."""
-    if knob == "prefer":
-        return _stage(stage).play(on.index, job.seed, prefer=value)
-    given = {p.name: getattr(stage.method, p.name) for p in parameters_of(type(stage.method))}
-    other = Stage(type(stage.method)(**{**given, knob: value}), stage.members, stage.world)
-    if knob == "threshold" and stage.method.card.trained and other.method.begin(stage.members) is None:
-        other.state = stage.state
-    else:
-        prepare(other, on.trial, job.seed, [])
-    return other.play(on.index, job.seed)
-
-
-def _stage(stage: Stage) -> Stage:
-    """The same at its start, for another replay."""
-    fresh = Stage(stage.method, stage.members, stage.world)
-    begun = stage.method.begin(stage.members)
-    fresh.state = stage.state if begun is None else begun
-    return fresh
-
-
-def _point(prefer: float | None, played: Replay, again: Resamples, priced: bool) -> dict[str, Any]:
-    return {
-        "prefer": None if prefer is None else encode(prefer),
-        "quality": interval(again.mean(played.quality)),
-        "usd": interval(again.mean(played.usd) if priced else np.nan),
-    }

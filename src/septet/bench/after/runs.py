@@ -14,20 +14,11 @@ from septet.bench.after.jobs import Job
 from septet.bench.after.measured import measure
 from septet.bench.after.sets import names, open_answers
 from septet.bench.jobs import done, write
+from septet.bench.processes import Failure, Progress, Tally, each, processes, within
 from septet.bench.report import versions
 from septet.bench.results import FORM, Missing, Results
-from septet.bench.routers import (
-    PACKAGES,
-    Comparison,
-    Failure,
-    Progress,
-    each,
-    processes,
-    within,
-)
+from septet.bench.routers import PACKAGES, Comparison
 from septet.core.errors import ConfigError
-
-__all__ = ["Comparison", "Failure", "carry_out", "comparison", "results", "work"]
 
 
 def comparison(
@@ -78,20 +69,9 @@ def carry_out(
 
     A job that lasts longer than `seconds` fails; 0 is no limit.
     """
-    open_jobs = [job for job in run.jobs if done(folder / "jobs", job) is None]
-    n_done, total = len(run.jobs) - len(open_jobs), len(run.jobs)
-    if progress is not None:
-        progress("reading", n_done, total)
-    failed: list[Failure] = []
+    tally = Tally(run.jobs, folder, progress)
     with processes(workers) as submit:
-        for job, error in each(submit, partial(work, seconds=seconds), open_jobs, folder):
-            n_done += 1
-            if progress is not None:
-                progress(job.label, n_done, total)
-            if error is not None:
-                failed.append(Failure(job.label, error))
-    order = {job.label: i for i, job in enumerate(run.jobs)}
-    return sorted(failed, key=lambda f: order[f.job])
+        return tally.failures(each(submit, partial(work, seconds=seconds), tally.left, folder))
 
 
 def work(job: Job, folder: Path, seconds: float = 0.0) -> None:

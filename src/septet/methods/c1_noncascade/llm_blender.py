@@ -45,6 +45,7 @@ CARD = Card(
         " relate; a judge that is asked in words stands in for a ranker without a fit",
         "the fuser is any model under a prompt; the paper fine-tunes Flan-T5-XL for it",
         "an answer that was cut off or is empty is neither compared nor fused while there are whole ones",
+        "seats' weights are not used: an answer counts by its comparisons alone",
         "all pairs that differ in score are learned from, at most `pairs` of a question; how many the paper draws could"
         " not be verified",
     ),

@@ -15,7 +15,7 @@ from septet.core.types import Completion, Floats, Query
 from septet.parts.routing.adam import sigmoid
 from septet.parts.routing.records import answered, unit_cost
 
-_WORDS = 4
+_PER_TOKEN = 4
 """Characters of a token, roughly: the encoder's share of a text is cut by it."""
 
 
@@ -59,7 +59,7 @@ def read_by_encoder(question: str, answer: str, n_tokens: int) -> str:
     >>> read_by_encoder("How long is this question?", "It is short.", 8)
     'How long is this\\nIt is short.'
     """
-    most = n_tokens * _WORDS
+    most = n_tokens * _PER_TOKEN
     asked = question[: most // 2]
     return f"{asked}\n{answer[: most - len(asked)]}"
 

@@ -16,7 +16,7 @@ from septet.parts.routing.features import Featurizer, surface
 from septet.parts.routing.network import Targets, fit_head
 from septet.parts.routing.rows import dense
 
-_WORDS = 4
+_PER_TOKEN = 4
 """Characters of a token, roughly: an encoder's share of a text is cut by it."""
 
 
@@ -26,7 +26,7 @@ def joined(question: str, first: str, second: str, n_tokens: int) -> str:
     >>> joined("2+3?", "5", "6", 90)
     '2+3?\\n\\n[1] 5\\n\\n[2] 6'
     """
-    most = n_tokens * _WORDS // 3
+    most = n_tokens * _PER_TOKEN // 3
     return f"{question[:most]}\n\n[1] {first[:most]}\n\n[2] {second[:most]}"
 
 

@@ -85,6 +85,21 @@ def auc(score: Floats, positive: Floats, *, counts: Floats | None = None) -> Flo
     return found
 
 
+def risk_coverage(confidence: Floats, quality: Floats) -> Floats:
+    """(n,) mean loss 1 − quality among the 1, 2, … n most confident answers; equally confident ones share theirs.
+
+    Its mean is AURC (arXiv 1805.08206); a confidence that says nothing has the mean loss everywhere.
+
+    >>> risk_coverage(np.array([.9, .5, .5]), np.array([1., 0., 1.])).round(3).tolist()
+    [0.0, 0.25, 0.333]
+    """
+    values, group = np.unique(-confidence, return_inverse=True)
+    count = np.bincount(group, minlength=len(values))
+    loss = (np.bincount(group, 1 - quality, len(values)) / count)[np.sort(group)]
+    found: Floats = np.cumsum(loss) / np.arange(1, len(loss) + 1)
+    return found
+
+
 def ranks(values: Floats) -> Floats:
     """(n,) ranks from 1; equal values share the mean of theirs.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -78,7 +79,7 @@ def test_nothing_is_fetched() -> None:
 def test_texts_from_data_are_escaped() -> None:
     run = results()
     run["routers"][0]["router"] = '<b>"bold"</b>'
-    text = page(run, title="a < b")
+    text = page(run, replace(METHODS, title="a < b"))
     assert text.count("<script>") == 1  # our own
     assert "What does &lt;script&gt;alert(1)&lt;/script&gt; do &amp; why?" in text
     assert "<h2>toy &lt;set&gt;</h2>" in text

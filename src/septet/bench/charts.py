@@ -33,7 +33,8 @@ class Vertex:
 
 @dataclass(frozen=True)
 class Series:
-    """A curve: its CSS class, by which a legend can hide it, its colour number, and its points in order."""
+    """A curve: its CSS class, by which a legend can hide it, its colour number, and its points, the setting
+    that is reported first; the line goes through them by cost."""
 
     css: str
     colour: int
@@ -211,7 +212,7 @@ def _series(s: Series, across: Scale, up: Scale) -> str:
     upper = [(across(p.x.value), up(p.y.high)) for p in by_cost if math.isfinite(p.y.high)]
     lower = [(across(p.x.value), up(p.y.low)) for p in reversed(by_cost) if math.isfinite(p.y.low)]
     band = f'<path class="band" d="{_path(upper + lower)}Z"/>' if upper and lower else ""
-    path = _path((across(p.x.value), up(p.y.value)) for p in points)
+    path = _path((across(p.x.value), up(p.y.value)) for p in by_cost)
     dashed = " dashed" if s.colour >= N_COLOURS else ""
     return (
         f'<g class="series {s.css} c{s.colour % N_COLOURS}{dashed}">{band}<path class="line" d="{path}"/>'
@@ -220,7 +221,7 @@ def _series(s: Series, across: Scale, up: Scale) -> str:
 
 
 def _dots(points: Sequence[Vertex], across: Scale, up: Scale, radius: float) -> str:
-    """Circles, of those within about three pixels only one; the first, which is λ = 0, is larger."""
+    """Circles, of those within about three pixels only one; the first, which is the one reported, is larger."""
     seen: set[tuple[int, int]] = set()
     parts = []
     for p in points:

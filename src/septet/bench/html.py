@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import get_args
@@ -24,17 +25,34 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inl
 _SHAPES: tuple[charts.Shape, ...] = get_args(charts.Shape)
 
 
-def page(results: Results, *, title: str = "Routers on recorded outcomes", noun: str = "router") -> str:
-    """The whole file; `noun` is what is compared."""
-    found = sections(results)
-    parts = [_overview(found, noun), *(_section(s, f"t{i}", noun) for i, s in enumerate(found))]
+@dataclass(frozen=True)
+class Words:
+    """What is compared: the `title`, what each is called, `at` which setting it is shown, and what a `point` of its
+    curve is."""
+
+    title: str
+    noun: str
+    at: str
+    point: str
+
+
+ROUTERS = Words("Routers on recorded outcomes", "router", "at λ = 0", "price of cost λ")
+METHODS = Words(
+    "Methods on recorded answers", "method", "as it is", "setting of its threshold, budget or price of cost"
+)
+
+
+def page(results: Results, words: Words = ROUTERS) -> str:
+    """The whole file."""
+    found, title = sections(results), words.title
+    parts = [_overview(found, words), *(_section(s, f"t{i}", words) for i, s in enumerate(found))]
     parts += [_missing(results), _failures(results)]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title>\n<style>\n{_asset('page.css')}{_toggles(found)}</style></head>\n"
-        f"<body><header><h1>{escape(title)}</h1>{_facts(results, found, noun)}</header>\n"
+        f"<body><header><h1>{escape(title)}</h1>{_facts(results, found, words.noun)}</header>\n"
         f"<main>{''.join(parts)}</main>\n{_footer()}\n<script>\n{_asset('page.js')}</script></body></html>\n"
     )
 
@@ -75,13 +93,13 @@ def _many(n: int, what: str) -> str:
     return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
-def _overview(found: Sequence[Section], noun: str) -> str:
+def _overview(found: Sequence[Section], words: Words) -> str:
     """One row per table: the router that did best on test, beside what it had to beat."""
     heads = (
         "table",
         "questions",
         "best single (train)",
-        f"best {noun}",
+        f"best {words.noun}",
         "quality",
         "− best single",
         "oracle",
@@ -100,11 +118,11 @@ def _overview(found: Sequence[Section], noun: str) -> str:
             f"<td>{_spanned(top.quality)}</td>{_difference(top.minus_best)}<td>{_number(ceiling)}</td>",
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    marked = "".join(f"<th{' class=left' if h == f'best {noun}' else ''}>{h}</th>" for h in heads)
+    marked = "".join(f"<th{' class=left' if h == f'best {words.noun}' else ''}>{h}</th>" for h in heads)
     return (
-        '<section class="card"><h3>At a glance</h3><p class="soft">Decisions by quality alone (λ = 0). The best '
-        f"{noun} is chosen on the test questions, so it flatters itself a little; the ranking of each table shows "
-        f'all.</p><div class="scroll"><table><thead><tr>{marked}</tr></thead>'
+        '<section class="card"><h3>At a glance</h3><p class="soft">'
+        f"Every {words.noun} {words.at}. The best {words.noun} is chosen on the test questions, so it flatters itself"
+        f' a little; the ranking of each table shows all.</p><div class="scroll"><table><thead><tr>{marked}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )
 
@@ -139,7 +157,7 @@ def _footer() -> str:
 # --- a table ---------------------------------------------------------------------------------------
 
 
-def _section(s: Section, anchor: str, noun: str) -> str:
+def _section(s: Section, anchor: str, words: Words) -> str:
     said = [
         f"{s.n_test:,} test questions",
         f"{s.n_train:,} to train on",
@@ -147,7 +165,13 @@ def _section(s: Section, anchor: str, noun: str) -> str:
         *([f"data {s.data_sha256[:12]}"] if s.data_sha256 else []),
         *s.notes,
     ]
-    parts = [_curves(s, anchor), _ranking(s, noun), _picks(s), _calibration(s), _regrets(s)]
+    parts = [
+        _curves(s, anchor, words),
+        _ranking(s, words),
+        _picks(s, words),
+        _calibration(s),
+        _regrets(s, words),
+    ]
     return f'<section id="{anchor}"><h2>{escape(s.table)}</h2>{_facts_line(said)}{"".join(parts)}</section>\n'
 
 
@@ -155,7 +179,7 @@ def _card(title: str, caption: str, body: str) -> str:
     return f'<figure class="card"><h3>{title}</h3><figcaption>{caption}</figcaption>{body}</figure>'
 
 
-def _curves(s: Section, anchor: str) -> str:
+def _curves(s: Section, anchor: str, words: Words) -> str:
     if not s.priced:
         return _card("Cost and quality", "No cost is recorded for this table, so there is no curve.", "")
     ordered = sorted(s.routers, key=_by_area)
@@ -191,8 +215,8 @@ def _curves(s: Section, anchor: str) -> str:
         dash = '<svg class="sample zero" viewBox="0 0 24 10"><path d="M1 5H23"/></svg>'
         keys += f'<div class="entry" title="{escape(s.mixtures.convention)}">{dash}{escape(s.mixtures.label)}</div>'
     caption = (
-        "Each point is one price of cost λ; the larger dot is λ = 0. Hover for numbers, and over a curve for its "
-        "interval. The boxes show and hide curves; those of the best routers are on."
+        f"Each point is one {words.point}; the larger dot is the {words.noun} {words.at}. Hover for numbers, and over"
+        f" a curve for its interval. The boxes show and hide curves; those of the best {words.noun}s are on."
     )
     legend = f'<div class="legend">{boxes}<hr>{keys}</div>'
     return _card("Cost and quality", caption, f'<div class="chart"><div>{drawn}</div>{legend}</div>')
@@ -230,14 +254,14 @@ def _marks(bounds: Sequence[Row], shapes: Mapping[str, charts.Shape]) -> list[ch
 # --- the ranking -----------------------------------------------------------------------------------
 
 
-def _ranking(s: Section, noun: str) -> str:
+def _ranking(s: Section, words: Words) -> str:
     names = [m for m in MEANING if any(m in r.metrics for r in s.routers)]
     names += sorted({m for r in s.routers for m in r.metrics} - set(names))
     timed = any(math.isfinite(r.seconds_fit) for r in s.routers)
     against = any(math.isfinite(r.minus_reference.value) for r in s.routers)
     heads = [
-        f"<th>{noun} or bound</th>",
-        _head("quality", "mean over test questions at λ = 0, with its 95 % interval"),
+        f"<th>{words.noun} or bound</th>",
+        _head("quality", f"mean over test questions, each {words.noun} {words.at}, with its 95 % interval"),
         "<th></th>",
         _head("− best single", "quality less that of the single member chosen on train; paired"),
         *(
@@ -245,7 +269,11 @@ def _ranking(s: Section, noun: str) -> str:
             if against
             else []
         ),
-        *([_head("USD / 1,000", "mean cost of 1,000 questions at λ = 0")] if s.priced else []),
+        *(
+            [_head("USD / 1,000", f"mean cost of 1,000 questions, each {words.noun} {words.at}")]
+            if s.priced
+            else []
+        ),
         *(_head(m, MEANING.get(m, "")) for m in names),
         *([_head("fit s", "seconds"), _head("predict s", "seconds for all test questions")] if timed else []),
     ]
@@ -302,7 +330,7 @@ def _difference(found: Span) -> str:
 # --- picks, calibration, regrets -------------------------------------------------------------------
 
 
-def _picks(s: Section) -> str:
+def _picks(s: Section, words: Words) -> str:
     """Bars of pick shares; the members asked most have colours, the rest is grey."""
     rows = [r for r in s.rows if r.picks]
     total: dict[str, float] = {}
@@ -318,7 +346,9 @@ def _picks(s: Section) -> str:
         f'<div class="{"bound" if r.bound else "router"}">{escape(r.label)}</div>{charts.shares(_parts(r, colour))}'
         for r in rows
     )
-    caption = "Share of the test questions that each member gets at λ = 0. Hover for numbers."
+    caption = (
+        f"Share of the test questions that each member gets, each {words.noun} {words.at}. Hover for numbers."
+    )
     return _card("Picks", caption, f'<div class="keys">{keys}</div><div class="picks">{bars}</div>')
 
 
@@ -349,7 +379,7 @@ def _errors(r: Row) -> str:
     return " · ".join(f"{m} {_number(v)}" for m, v in known)
 
 
-def _regrets(s: Section) -> str:
+def _regrets(s: Section, words: Words) -> str:
     shown = [r for r in s.routers if r.regrets]
     if not shown:
         return ""
@@ -371,7 +401,9 @@ def _regrets(s: Section) -> str:
             f"<tbody>{rows}</tbody></table></div>"
             "</details>"
         )
-    caption = "Questions on which the chosen member did worst beside the best one (λ = 0)."
+    caption = (
+        f"Questions on which the chosen member did worst beside the best one, each {words.noun} {words.at}."
+    )
     return _card("Worst regrets", caption, "".join(parts))
 
 

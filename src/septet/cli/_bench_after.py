@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from septet.bench.results import Results
     from septet.bench.sets import Recorded
 
-SENTENCE = (
-    "Compare methods that combine complete answers on recorded ones: quality, cost, trust; nobody is asked."
-)
+SENTENCE = "Compare methods that combine complete answers, on recorded ones or live: quality, cost, trust."
 """What the list of verbs says."""
 
 
@@ -134,5 +132,4 @@ def _conclude(
 ) -> None:
     from septet.bench.after import standings
 
-    words = {"title": "Methods on recorded answers", "noun": "method"}
-    conclude(found, failed, sets, standings, html=html, record=record, json=json, **words)
+    conclude(found, failed, sets, standings, html=html, record=record, json=json, methods=True)

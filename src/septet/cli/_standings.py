@@ -39,16 +39,16 @@ def conclude(
     html: Path | None,
     record: Path | None,
     json: bool,
-    **page_words: str,
+    methods: bool = False,
 ) -> None:
     """Writes what is wanted, prints how they stand, and ends with code 3 if anything failed. `sets` by name;
-    `page_words`: title and noun of the report."""
+    `methods`: the report is about methods on answers, not routers."""
     found["failed"] = [{"job": f.job, "error": f.error} for f in failed]
     if html is not None:
-        from septet.bench.html import page
+        from septet.bench.html import METHODS, ROUTERS, page
 
         html.parent.mkdir(parents=True, exist_ok=True)
-        html.write_text(page(found, **page_words), encoding="utf-8")
+        html.write_text(page(found, METHODS if methods else ROUTERS), encoding="utf-8")
     if record is not None:
         standings.save(found, record, {name: r.facts for name, r in sets.items()})
     if json:

@@ -18,7 +18,7 @@ from septet.bench.after.jobs import Job
 from septet.bench.after.measured import measure
 from septet.bench.after.sets import Answers, open_answers
 from septet.bench.after.world import Unrecorded, World
-from septet.bench.html import page
+from septet.bench.html import METHODS, page
 from septet.bench.results import decode
 from septet.bench.sets import Recorded
 from septet.core.errors import BadParameter, ConfigError, UnknownName
@@ -365,7 +365,7 @@ def test_a_run_goes_on_where_it_stopped_and_its_record_holds_no_text(recorded: s
     kept = json.loads(text)
     assert [r["method"] for r in kept["routers"]] == ["agent-forest", "mot-cascade"]
     assert kept["routers"][1]["curve"]["knob"] == "threshold"
-    assert "Not played" in page(found, title="Methods", noun="method")
+    assert "Not played" in page(found, METHODS)
 
 
 def test_a_later_record_keeps_the_methods_that_it_did_not_measure(recorded: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from routed import results, router
 from septet.bench.charts import N_COLOURS, Mark, Scale, Series, Vertex, cost_quality, interval_bar, shares
-from septet.bench.html import SHOWN, money, page
+from septet.bench.html import METHODS, SHOWN, money, page
 from septet.bench.results import Results, Span
 
 VOID = {"meta", "link", "input", "hr", "br", "img"}

@@ -122,7 +122,8 @@ def _overview(found: Sequence[Section], words: Words) -> str:
     return (
         '<section class="card"><h3>At a glance</h3><p class="soft">'
         f"Every {words.noun} {words.at}. The best {words.noun} is chosen on the test questions, so it flatters itself"
-        f' a little; the ranking of each table shows all.</p><div class="scroll"><table><thead><tr>{marked}</tr></thead>'
+        " a little; the ranking of each table shows all.</p>"
+        f'<div class="scroll"><table><thead><tr>{marked}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )
 

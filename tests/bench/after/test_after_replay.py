@@ -24,7 +24,8 @@ from septet.bench.sets import Recorded
 from septet.core.errors import BadParameter, ConfigError, UnknownName
 from septet.core.table import Table
 from septet.core.types import Query, Tokens
-from septet.parts.answers.blocks import blocks
+from septet.parts.answers.judging import prompt
+from septet.parts.answers.regenerate import fusion
 from septet.parts.stats.calibration import risk_coverage
 from septet.testing.scripted import seat
 
@@ -149,16 +150,25 @@ def test_a_judge_gives_what_it_gave_as_numbers_or_as_words_and_is_priced(recorde
 def test_a_mean_over_several_looks_is_spread_over_them_as_whole_levels(recorded: str) -> None:
     there = World(judged(recorded), Embeddings())
     there.at = there.answers.table.queries.index("test-1")
-    shown = blocks(["It is 8.", "It is 61."], "0123456789abcdef")
+    asked, both = Query.of("What is 1+7 (test)?"), ["It is 8.", "It is 61."]
 
-    def looked(prompt: str) -> str:
-        return str(there.reply(seat("judge ada").complete(Query.of(prompt)))[0].text)
+    def looked(texts: list[str], levels: int) -> str:
+        put = Query.of(prompt(asked, texts, levels, "0123456789abcdef"))
+        return str(there.reply(seat("judge ada").complete(put))[0].text)
 
-    assert [looked(shown), looked(shown)] == ['{"1": 4, "2": 2}', '{"1": 5, "2": 2}']  # 4.5 on average
+    assert [looked(both, 5), looked(both, 5)] == ['{"1": 4, "2": 2}', '{"1": 5, "2": 2}']  # 4.5 on average
     # of nine levels 4.5 of 5 is 1 + 3.5 · 2 = 8, and 2 is 3
-    assert looked(f"Levels from 1 to 9.\n{shown}") == '{"1": 8, "2": 3}'
-    one = blocks(["It is 8."], "0123456789abcdef")
-    assert looked(one) == '{"1": 5}'
+    assert looked(both, 9) == '{"1": 8, "2": 3}'
+    assert looked(["It is 8."], 5) == '{"1": 5}'
+
+
+def test_a_judge_that_is_asked_which_answer_is_best_has_nothing_recorded(recorded: str) -> None:
+    there = World(judged(recorded), Embeddings())
+    there.at = there.answers.table.queries.index("test-1")
+    asked = Query.of("What is 1+7 (test)? Count from 1 to 8.")
+    put = fusion(asked, ["It is 8.", "It is 61."], "best", np.random.default_rng(0))
+    with pytest.raises(Unrecorded, match="which answer is best"):
+        there.reply(seat("judge ada").complete(put))
 
 
 def test_recorded_option_probabilities_are_the_alternatives_of_the_first_token(tmp_path: Path) -> None:

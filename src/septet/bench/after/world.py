@@ -30,7 +30,9 @@ ALL_LETTERS = 100
 SHOWN = 3000
 """Characters by which a text in a prompt is known again."""
 
-_LEVELS = re.compile(r"from 1 to (\d+)")
+_LEVELS = re.compile(r"one whole number from 1 to (\d+)\. Do not explain (?:it|them)\.")
+"""How `parts/answers/judging.prompts.toml` asks for levels."""
+
 _BLOCK = re.compile(
     r"\[(?P<noun>[\w ]+?) (?P<i>\d+) (?P<nonce>[0-9a-f]{16})\]\n(?P<text>.*?)\n\[end of (?P=noun) (?P=i) (?P=nonce)\]",
     re.DOTALL,
@@ -215,7 +217,11 @@ class World:
             raise Unrecorded(f"{ask.do} of a judge")
         prompt = ask.args["query"].text
         rates = ask.do == "rate"
-        held = list(ask.args["texts"]) if rates else [m["text"] for m in _BLOCK.finditer(prompt)]
+        shown = list(_BLOCK.finditer(prompt))
+        most = _LEVELS.search(prompt, shown[-1].end() if shown else 0)
+        if not (rates or most):
+            raise Unrecorded("what a judge says beside levels, as which answer is best")
+        held = list(ask.args["texts"]) if rates else [m["text"] for m in shown]
         rows = [self._row_of(text, prompt) for text in held]
         known = [row for row in rows if row is not None]
         if not known or len(known) < len(rows):
@@ -223,12 +229,10 @@ class World:
         scheme = "single" if rates or len(known) == 1 else "several"
         scores = [self._judgement(judge, scheme, row) for row in known]
         self._read(judge, [prompt, *(held if rates else ())])
-        if rates:
+        if most is None or rates:
             return np.array(scores)[:, None]
-        most = _LEVELS.search(prompt)
         levels = [
-            self._level(judge, row, score, int(most[1]) if most else 0)
-            for row, score in zip(known, scores, strict=True)
+            self._level(judge, row, score, int(most[1])) for row, score in zip(known, scores, strict=True)
         ]
         said = json.dumps({str(i): level for i, level in enumerate(levels, start=1)})
         return [Completion(member=ask.to.name, text=said)] * int(ask.args["n"])
@@ -242,14 +246,14 @@ class World:
         return found
 
     def _level(self, judge: str, row: int, score: float, most: int) -> int:
-        """A score as a whole level of 1..most (0: of its own scale).
+        """A score as a whole level of 1..most.
 
         What is recorded is a mean over several looks; here it is spread over them, so that their mean is the same.
         """
         scale = (
             np.nan if self.answers.scale is None else float(self.answers.scale[self.answers.table.query[row]])
         )
-        if most > 1 and scale > 1:
+        if scale > 1:
             score = 1 + (score - 1) * (most - 1) / (scale - 1)
         k = self._looks.get((judge, row), 0)
         self._looks[judge, row] = k + 1

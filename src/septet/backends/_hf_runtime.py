@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from septet.backends._chat import ChatTemplate
 from septet.backends._hf_model import Tokenizer, libraries
 from septet.backends._hf_source import Source
-from septet.backends._runtime import Logits
+from septet.backends._runtime import Begun, Logits
 from septet.core.errors import BackendError, ConfigError
 from septet.core.types import Floats, Query
+from septet.parts.decoding.topk import Row
 
 CHUNK = 512
 """Tokens per forward. Logits depend on how a prompt is cut into forwards, so all prompts are cut alike."""
@@ -94,6 +95,13 @@ class HfRuntime:
         self._named += 1
         self._sequences[self._named] = sequence
         return self._named
+
+    def begin(self, ids: Sequence[int]) -> Begun:
+        """A new sequence; no prompt is kept."""
+        return Begun(self.open())
+
+    def keep(self, seq: int, ids: Sequence[int], row: Row) -> None:
+        """Nothing is kept."""
 
     def feed(self, seq: int, ids: Sequence[int], rows: str) -> Logits:
         """Appends tokens, `CHUNK` per forward; all of them or, when one forward fails, none."""

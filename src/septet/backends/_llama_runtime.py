@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from septet.backends._chat import ChatTemplate
+from septet.backends._kept_prompts import KeptPrompts
 from septet.backends._llama import Model
-from septet.backends._runtime import Logits
+from septet.backends._runtime import Begun, Logits
 from septet.core.errors import BackendError, ConfigError
 from septet.core.types import Floats, Message, Query
+from septet.parts.decoding.topk import Row
 from septet.parts.decoding.vocabulary import PackedVocab
 
 CHUNK = 64
@@ -44,6 +46,7 @@ class LlamaRuntime:
         sequences: int,
         threads: int,
         deterministic: bool,
+        prompts: int = 0,
     ) -> None:
         self.vocab, self.context = vocab, context
         self.group = GROUP if deterministic else 0
@@ -70,6 +73,7 @@ class LlamaRuntime:
         self._shown: set[int] = set()  # the sequences whose hidden state is wanted
         self._hidden: dict[int, Floats] = {}  # (d,) after the last fed token of some of them
         self._embeds = False
+        self._prompts = KeptPrompts(self, prompts, CHUNK)
 
     # --- prompts -----------------------------------------------------------------------------------
 
@@ -107,7 +111,7 @@ class LlamaRuntime:
 
     def open(self) -> int:
         """A new, empty sequence."""
-        if not self._free:
+        if not self._free and not self._prompts.give_up():
             raise BackendError(
                 f"all {self._sequences} sequences of {self._model.header.name} are in use",
                 retryable=True,
@@ -116,6 +120,18 @@ class LlamaRuntime:
         seq = heapq.heappop(self._free)
         self._length[seq] = 0
         return seq
+
+    def has_free(self) -> bool:
+        """Whether a sequence can be opened without giving up a prompt that is kept."""
+        return bool(self._free)
+
+    def begin(self, ids: Sequence[int]) -> Begun:
+        """A fork of a prompt that is kept, or a new sequence."""
+        return self._prompts.begun(ids) or Begun(self.open())
+
+    def keep(self, seq: int, ids: Sequence[int], row: Row) -> None:
+        """Keeps a fork; it is given up as soon as its sequence or its cells are wanted."""
+        self._prompts.keep(seq, ids, row)
 
     def feed(self, seq: int, ids: Sequence[int], rows: str) -> Logits:
         """Appends tokens, `CHUNK` per call; all of them or, when one call fails, none."""
@@ -161,6 +177,8 @@ class LlamaRuntime:
         batch.n_tokens = len(ids)
         self._model.library.forget()
         status = self._c.llama_decode(self._pointer, batch)
+        while status == _NO_ROOM and self._prompts.give_up():
+            status = self._c.llama_decode(self._pointer, batch)
         if status == _NO_ROOM:
             raise BackendError(
                 f"the cache of {self._model.header.name} is full: {sum(self._length.values())} tokens in "

@@ -291,10 +291,10 @@ class LocalActor(Unable):
         ids = await self._endpoint.call(partial(self._prompt_ids, runtime, query))
         strand = Strand(runtime, self.name, reported=self.caps.full)
         try:
-            await self._endpoint.call(partial(strand.begin, len(ids)))
+            held = await self._endpoint.call(partial(strand.begin, ids, anew=scored))
             if scored:
                 return strand, await self._scored_prompt(strand, ids)
-            for start in range(0, len(ids), PROMPT_CHUNK):
+            for start in range(held, len(ids), PROMPT_CHUNK):
                 chunk = ids[start : start + PROMPT_CHUNK]
                 await self._endpoint.call(
                     partial(strand.prompt, chunk, last=start + PROMPT_CHUNK >= len(ids))

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from septet.core.types import Floats, Query
+from septet.parts.decoding.topk import Row
 from septet.parts.decoding.vocabulary import PackedVocab
 
 Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A sequence that holds the first `n` tokens of a prompt already; `row`: the distribution after them, where that is
+    all of it."""
+
+    seq: int
+    n: int = 0
+    row: Row | None = None
 
 
 class Runtime(Protocol):
@@ -32,6 +44,12 @@ class Runtime(Protocol):
 
     def open(self) -> int:
         """A new, empty sequence."""
+
+    def begin(self, ids: Sequence[int]) -> Begun:
+        """A new sequence for a prompt, which may hold its beginning already, as feeding it would have."""
+
+    def keep(self, seq: int, ids: Sequence[int], row: Row) -> None:
+        """Told of a sequence that holds just a prompt, and of the row after it: both may be kept for `begin`."""
 
     def feed(self, seq: int, ids: Sequence[int], rows: str) -> Logits:
         """Appends tokens. rows "last": logits (1, V) after the last one; "all": (len(ids), V), row i after

@@ -13,7 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
-from septet.backends._runtime import Logits, Runtime
+from septet.backends._runtime import Begun, Logits, Runtime
 from septet.core.errors import BackendError
 from septet.core.money import Usage
 from septet.core.session import END, Ids, Meter, Next
@@ -72,6 +72,7 @@ class Strand:
         self._held: list[int] = []
         self._rows: dict[int, Row] = {}
         self._keeping = False
+        self._prompt: tuple[int, ...] = ()
         self._hidden_at = -1  # the runtime's hidden state is that after so many answer tokens; −1: of others
         self.ids: list[int] = []
         self.byte_end: list[int] = []
@@ -91,8 +92,10 @@ class Strand:
 
     # --- the prompt --------------------------------------------------------------------------------
 
-    def begin(self, n_prompt: int) -> None:
-        """Takes a sequence for a prompt of this many tokens, or says that it cannot fit."""
+    def begin(self, ids: Sequence[int], *, anew: bool = False) -> int:
+        """Takes a sequence for a prompt, or says that it cannot fit; gives how many of its tokens are there already.
+        `anew`: none, since something is wanted of all of them."""
+        n_prompt = len(ids)
         if self.runtime.context and n_prompt >= self.runtime.context:
             raise BackendError(
                 f"{self.name}: the prompt has {n_prompt} tokens, and a context of {self.runtime.context} "
@@ -100,7 +103,12 @@ class Strand:
                 status=400,
                 hint="ask a shorter question, or give the member a larger context",
             )
-        self.seq = self.runtime.open()
+        begun = Begun(self.runtime.open()) if anew else self.runtime.begin(ids)
+        self.seq, self.row, self._prompt = begun.seq, begun.row, tuple(ids)
+        if begun.n:
+            self._prompted(ids[: begun.n])
+            self.meter.usage += Usage(cached_tokens=begun.n)
+        return begun.n
 
     def prompt(self, ids: Sequence[int], *, last: bool) -> None:
         """Feeds a chunk of the prompt; after the last one the first distribution is known."""
@@ -109,6 +117,8 @@ class Strand:
             self.row = self._read(logits[-1]) if last else None
         self._hidden_at = 0 if last else -1
         self._prompted(ids)
+        if self.row is not None:
+            self.runtime.keep(self._open, self._prompt, self.row)
 
     def scored_prompt(self, ids: Sequence[int], following: int | None) -> list[float]:
         """Feeds a chunk and gives the log-probability of what follows each of its tokens.
@@ -450,7 +460,6 @@ class Strand:
 
     def copy_of(self, other: Strand) -> None:
         """Becomes a copy of another strand, which shares its cache; usage counts from here on."""
-        other._trim()
         self.seq = self.runtime.fork(other._open)
         self._held, self._hidden_at = list(other._held), other._hidden_at
         self.n_prompt, self.fed, self.text, self.row = other.n_prompt, other.fed, other.text, other.row

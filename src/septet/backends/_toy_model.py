@@ -17,8 +17,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from septet.backends._runtime import Logits
+from septet.backends._runtime import Begun, Logits
 from septet.core.types import Floats, Query
+from septet.parts.decoding.topk import Row
 from septet.parts.decoding.vocabulary import PackedVocab
 
 Spelling = Literal["words", "bytes", "pairs"]
@@ -120,6 +121,13 @@ class ToyRuntime:
         self._next_sequence += 1
         self._sequences[self._next_sequence] = []
         return self._next_sequence
+
+    def begin(self, ids: Sequence[int]) -> Begun:
+        """A new sequence; no prompt is kept."""
+        return Begun(self.open())
+
+    def keep(self, seq: int, ids: Sequence[int], row: Row) -> None:
+        """Nothing is kept."""
 
     def feed(self, seq: int, ids: Sequence[int], rows: str) -> Logits:
         """Appends tokens; see `Runtime.feed`."""

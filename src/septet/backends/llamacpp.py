@@ -45,7 +45,8 @@ class Llamacpp(Backend):
     tokens one by one or in small groups is the same. It keeps the weights on the CPU as they are in the
     file and gives each sequence a cache of its own, so it needs `sequences` × `context` tokens of memory
     (else 2 × `context`), and a fork copies its cache. `layers` makes a weaker member of the same vocabulary
-    out of a model: a file with its first layers is written into the cache once.
+    out of a model: a file with its first layers is written into the cache once. A prompt that is kept takes one of
+    the `sequences` until another answer wants it, and changes no answer: it is reused in whole decode calls only.
     """
 
     path: Annotated[str, param("A GGUF file; a relative path starts at the configuration's folder.")] = ""
@@ -60,6 +61,12 @@ class Llamacpp(Backend):
         int, param("Threads per model; more than idle cores makes it slower.", ge=1, le=256)
     ] = 1
     layers: Annotated[int | None, param("How many of its layers are used; all unless given.", ge=1)] = None
+    prompts: Annotated[
+        int,
+        param(
+            "Fed prompts that are kept: a later one with the same beginning feeds the rest only.", ge=0, le=64
+        ),
+    ] = 0
     deterministic: Annotated[bool, param("Answers do not depend on what else the model does.")] = False
 
     def __post_init__(self) -> None:
@@ -152,6 +159,7 @@ class LlamaEndpoint(LocalEndpoint):
                 sequences=self._options.sequence_count(),
                 threads=self._options.threads,
                 deterministic=self._options.deterministic,
+                prompts=self._options.prompts,
             )
         except BaseException:
             model.free()

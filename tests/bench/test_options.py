@@ -45,11 +45,11 @@ def task(questions: tuple[tuple[str, tuple[str, ...], str], ...] = QUESTIONS) ->
     )
 
 
-def scored(folder: Path, one: Task, **members: object) -> list[Scored]:
+def scored(folder: Path, one: Task, kept: Path | None = None, **members: object) -> list[Scored]:
     async def run() -> list[Scored]:
         text = toy_config("unite", order=("ada", "bob"), members=members, folder=folder)  # type: ignore[arg-type]
         async with toy_house(text) as house:
-            return await options(house, ["toys"], [one], lead="")
+            return await options(house, ["toys"], [one], lead="", folder=kept)
 
     return asyncio.run(run())
 
@@ -84,3 +84,15 @@ def test_a_failing_member_is_wrong_and_counted_and_the_record_holds_no_text(tmp_
 def test_a_question_without_choices_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     with pytest.raises(BadParameter, match="choices"):
         scored(tmp_path, task((("Who wrote Faust?", ("Goethe",), "A"),)))
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    first = scored(tmp_path, task(QUESTIONS[:1]), kept)
+    assert [s.right for s in first] == [s.right for s in scored(tmp_path, task(QUESTIONS[:1]), kept)]
+    for file in kept.iterdir():  # turned round by hand: what is kept is not scored again
+        file.write_text(file.read_text().replace("true", "false") + '["1", tr')
+    again = scored(tmp_path, task(QUESTIONS[:1]), kept)
+    assert not any(any(s.right) for s in again)
+    other = scored(tmp_path, task(), kept)  # other questions are another task
+    assert [s.right for s in other] == [s.right for s in scored(tmp_path, task())]

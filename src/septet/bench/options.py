@@ -6,8 +6,11 @@ be compared too. A failed question is wrong and counted.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,9 +53,12 @@ async def options(
     tasks: Sequence[Task],
     *,
     lead: str = " ",
+    folder: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Scored]:
     """Scores the options of all questions under every named ensemble and under all of their members.
+
+    `folder`: where the mark of every question is kept; a run that was stopped goes on from there.
 
     `lead` stands between prompt and option and is scored with it, since it is part of the option's first token.
     Members come first. The members' best is the one that is right most often on these very questions, which
@@ -67,7 +73,7 @@ async def options(
     for task in tasks:
         marks = {}
         for name, one in everyone.items():
-            marks[name] = await _marked(one, task, lead, progress)
+            marks[name] = await _marked(one, task, lead, _Kept.of(folder, one, task, lead), progress)
         best = max((marks[m][0] for m in members), key=lambda right: right.mean(), default=None)
         for name, one in everyone.items():
             right, errors = marks[name]
@@ -144,13 +150,48 @@ def _check(task: Task) -> None:
             raise BadParameter("--task", task.name, f"must give every question its choices ({question.id})")
 
 
-async def _marked(asked: Asked, task: Task, lead: str, progress: Progress | None) -> tuple[Floats, list[str]]:
+@dataclass
+class _Kept:
+    """Which questions an earlier run has marked: a line of JSON each, [id, right]; a failed one has none."""
+
+    file: Path | None = None
+    marks: dict[str, bool] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: Path | None, asked: Asked, task: Task, lead: str) -> _Kept:
+        """The marks of this ensemble, with these members and parameters, on these very questions."""
+        if folder is None:
+            return cls()
+        e = asked.ensemble
+        members = [getattr(m, "identity", m.name) for m in e.members]
+        version = e.cell.learned.version if e.cell.learned else 0
+        facts = [e.method.name, parameters_json(e.method), members, version, data_hash(task), PROMPT, lead]
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        file = folder / f"options-{key}.jsonl"
+        whole, _, _ = file.read_text(encoding="utf-8").rpartition("\n") if file.is_file() else ("", "", "")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{whole}\n" if whole else "", encoding="utf-8")  # without a line that was cut off
+        return cls(file, dict(json.loads(line) for line in whole.splitlines()))
+
+    def keep(self, question: str, right: bool) -> None:
+        """One mark more."""
+        self.marks[question] = right
+        if self.file is not None:
+            with self.file.open("a", encoding="utf-8") as opened:
+                opened.write(json.dumps([question, right]) + "\n")
+
+
+async def _marked(
+    asked: Asked, task: Task, lead: str, kept: _Kept, progress: Progress | None
+) -> tuple[Floats, list[str]]:
     """(n,) 1 for each right question, and what went wrong with those that failed."""
     right, errors = np.zeros(len(task)), list[str]()
     for i, question in enumerate(task.questions):
         try:
-            scores = await _scores(asked, question, lead)
-            right[i] = LETTERS[int(scores.argmax())] in question.gold
+            if question.id not in kept.marks:
+                scores = await _scores(asked, question, lead)
+                kept.keep(question.id, LETTERS[int(scores.argmax())] in question.gold)
+            right[i] = kept.marks[question.id]
         except RunError as error:
             errors.append(f"{question.id}: {error}")
         if progress is not None:

@@ -171,6 +171,9 @@ def options(
     ],
     config: ConfigFile = DEFAULT_CONFIG,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions of each task.")] = None,
+    folder: Annotated[
+        Path, typer.Option("--out", help="Where marks are kept; a stopped run goes on from there.")
+    ] = Path("bench-options"),
     out: Annotated[Path | None, typer.Option("--save", help="Write the JSON record here, too.")] = None,
     settings: Settings = [],  # noqa: B006
     json: AsJson = False,
@@ -189,6 +192,7 @@ def options(
                     house,
                     ensemble,
                     tasks,
+                    folder=folder,
                     progress=lambda name, of, done, n: bars.update(
                         bars.task_ids[0], advance=1, description=f"{name} on {of}"
                     ),

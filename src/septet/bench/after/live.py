@@ -382,7 +382,9 @@ def live(
                     facts = _played(caller, ensemble, task, pool, base, seed)
                 except SeptetError as error:
                     failed.append(Failure(f"{label} on {name}", str(error)))
-                    found["missing"].append(Missing(table=name, method=f"{ensemble.method.name}:{label}", missing=str(error)))
+                    found["missing"].append(
+                        Missing(table=name, method=f"{ensemble.method.name}:{label}", missing=str(error))
+                    )
                     continue
                 job = replace(base, contender=cast("Any", Named(label, ensemble.method)))
                 (row,) = pooled.routers(name, [(job, facts)], {pooled.bound_key(base): whole})

@@ -108,12 +108,15 @@ def as_the_paper_states_it(labels: Floats, levels: int, rounds: int) -> Floats:
             for k in range(levels):
                 for i in range(n):
                     pi[j, k, int(labels[i, j]) - 1] += t[i, k]
-                pi[j, k] = np.maximum(pi[j, k], 1e-10)  # what nobody saw is not impossible
+                if pi[j, k].sum() == 0:
+                    pi[j, k] = 1.0  # of a level that no answer has, nothing is known
                 pi[j, k] /= pi[j, k].sum()
         for i in range(n):
             product = np.ones(levels)
             for j in range(m):
-                product = product * pi[j, :, int(labels[i, j]) - 1]
+                product = product * np.maximum(
+                    pi[j, :, int(labels[i, j]) - 1], 1e-10
+                )  # nothing is impossible
             t[i] = product / product.sum()
     return t
 

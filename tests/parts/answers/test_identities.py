@@ -108,8 +108,7 @@ def as_the_paper_states_it(labels: Floats, levels: int, rounds: int) -> Floats:
             for k in range(levels):
                 for i in range(n):
                     pi[j, k, int(labels[i, j]) - 1] += t[i, k]
-                if pi[j, k].sum() == 0:
-                    pi[j, k] = 1.0  # of a level that no answer has, nothing is known
+                pi[j, k] = np.maximum(pi[j, k], 1e-10)  # of a level that no answer has, nothing is known
                 pi[j, k] /= pi[j, k].sum()
         for i in range(n):
             product = np.ones(levels)

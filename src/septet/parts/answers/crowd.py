@@ -289,11 +289,14 @@ class Abilities:
     ease: Floats
 
 
-def glad(labels: Labels, *, rounds: int = 50, tolerance: float = 1e-6) -> tuple[Floats, Abilities]:
+def glad(
+    labels: Labels, *, rounds: int = 50, tolerance: float = 1e-6, steps: int = 50, settled: float = 2e-9
+) -> tuple[Floats, Abilities]:
     """(n_items, k) posterior, workers' abilities and items' ease (Whitehill et al., NeurIPS 2009).
 
     P(l_iw right) = σ(α_w·β_i), errors uniform; α and log β have normal priors of mean 1 and variance 1, labels
-    a uniform one. The M-step maximises the expected log-posterior of all α and log β by L-BFGS.
+    a uniform one. The M-step maximises the expected log-posterior of all α and log β by L-BFGS, at most `steps` of
+    it, until a step gains relatively less than `settled`.
 
     >>> table = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1], [1, 0, 1]], float)
     >>> posterior, workers = glad(Labels.of(table, 2))
@@ -304,9 +307,11 @@ def glad(labels: Labels, *, rounds: int = 50, tolerance: float = 1e-6) -> tuple[
 
     at = np.ones(labels.n_workers + labels.n_items)
     posterior = _as_able(labels, at)
+    # near an optimum the gain goes by the square of the slope
+    end = {"maxiter": steps, "ftol": settled, "gtol": min(1e-5, settled**0.5)}
     for _ in range(max(1, rounds)):
         given = _given(labels, posterior)
-        at = minimize(_unable, at, (labels, given), method="L-BFGS-B", jac=True, options={"maxiter": 50}).x
+        at = minimize(_unable, at, (labels, given), method="L-BFGS-B", jac=True, options=end).x
         following = _as_able(labels, at)
         moved = _largest_move(posterior, following)
         posterior = following

@@ -296,7 +296,12 @@ def glad(
 
     P(l_iw right) = σ(α_w·β_i), errors uniform; α and log β have normal priors of mean 1 and variance 1, labels
     a uniform one. The M-step maximises the expected log-posterior of all α and log β by L-BFGS, at most `steps` of
-    it, until a step gains relatively less than `settled`.
+    it, until a step gains relatively less than `settled`. A small table full of ties settles slowly, and where `rounds`
+    ends it before, even the order of the workers can still be seen in the posterior.
+
+    crowd-kit's GLAD is the same to 1e-5 from as many M-steps that are as exact (1e-15). Its own defaults differ: 25
+    steps of conjugate gradients until the slope is below .01; it ends by the gain of the objective; and it reports the
+    posterior from before its last M-step.
 
     >>> table = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1], [1, 0, 1]], float)
     >>> posterior, workers = glad(Labels.of(table, 2))
@@ -358,6 +363,9 @@ def mace(labels: Labels, *, rounds: int = 50, tolerance: float = 1e-6) -> tuple[
     A worker copies the true label with θ_w, else draws from ξ_w. Variational Bayes as in the paper: Beta(½, ½) on θ,
     Dirichlet(10) on ξ, labels uniform. It starts from θ = ½ and uniform ξ where the paper restarts at random.
     It cannot say that a worker is an adversary: the least is a spammer, whose votes do not count.
+
+    crowd-kit's MACE from the same start is the same to 1e-9, and from random ones it ends in the same place, if labels
+    and workers first appear in the order of their names; where they do not, it reads strategies in another order.
 
     >>> table = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1], [1, 0, 1]], float)
     >>> round(float(mace(Labels.of(table, 2))[0][4, 1]), 2)

@@ -296,8 +296,8 @@ def glad(
 
     P(l_iw right) = σ(α_w·β_i), errors uniform; α and log β have normal priors of mean 1 and variance 1, labels
     a uniform one. The M-step maximises the expected log-posterior of all α and log β by L-BFGS, at most `steps` of
-    it, until a step gains relatively less than `settled`. A small table full of ties settles slowly, and where `rounds`
-    ends it before, even the order of the workers can still be seen in the posterior.
+    it, until a step gains relatively less than `settled`. Where labels are little more than noise there are
+    several optima and it settles slowly: even the order of the workers can then be seen in the posterior.
 
     crowd-kit's GLAD is the same to 1e-5 from as many M-steps that are as exact (1e-15). Its own defaults differ: 25
     steps of conjugate gradients until the slope is below .01; it ends by the gain of the objective; and it reports the

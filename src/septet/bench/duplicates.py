@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from septet.core.types import Floats
 from septet.methods.c1_noncascade.ow_isp import advantage
-from septet.parts.answers.aggregate import borda
+from septet.parts.answers.aggregate import borda, pooled
 from septet.parts.answers.centroid import distances, truth
 from septet.parts.answers.crowd import Labels, dawid_skene, glad, mace, one_coin
 from septet.parts.answers.ranking import bradley_terry, max_logits, max_wins
@@ -201,7 +202,16 @@ def by_meaning(places: Sequence[int]) -> Floats:
 def by_entropy(places: Sequence[int]) -> Floats:
     """SCoOP: the mean of the distributions, weighted by 1/entropy."""
     p = DISTRIBUTIONS[list(places)]
-    found: Floats = entropy_weights(p) @ p
+    return pooled(p, entropy_weights(p), "linear")
+
+
+def in_pool(kind: Literal["linear", "log"]) -> Trial:
+    """All members of one weight."""
+
+    def found(places: Sequence[int]) -> Floats:
+        p = DISTRIBUTIONS[list(places)]
+        return pooled(p, np.full(len(p), 1 / len(p)), kind)
+
     return found
 
 
@@ -271,6 +281,8 @@ AGGREGATORS: Mapping[str, Aggregator] = {
     "ow, known accuracies": with_accuracies(lambda x, k: np.maximum(log_odds(x, k), 0.0)),
     "exp(γ·accuracy)": with_accuracies(lambda x, k: powers(x, 5.0)),
     "entropy-weighted": Aggregator("member", ((3, by_entropy),)),
+    "linear pool": Aggregator("member", ((3, in_pool("linear")),)),
+    "log pool": Aggregator("member", ((3, in_pool("log")),)),
     "self-certainty borda": Aggregator("sample", ((5, by_certainty),)),
     "semantic-entropy": Aggregator("sample", ((4, by_meaning),)),
     **_both("peer review, average", reviewed(mean_level)),

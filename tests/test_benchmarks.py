@@ -192,7 +192,7 @@ def test_a_judge_is_read_by_its_likeliest_reply_where_its_own_words_are_none(
         'method = "llm-peer-review"\nmembers = ["ada", "bob"]\nroles = { judge = "members" }\n'
     )
     out = tmp_path / "out.json"
-    arguments = ["--limit", "3", "--free", "2", "--more", "2", "--pairs", "2", "--judge", "ada"]
+    arguments = ["--limit", "3", "--free", "2", "--more", "2", "--pairs", "2", "--own", "3"]
     arguments += ["--data", str(tmp_path)]
     assert import_module("judges").main([*arguments, "--config", str(config), "--json", str(out)]) == 0
     found = json.loads(out.read_text())["judges"]["ada"]
@@ -200,6 +200,8 @@ def test_a_judge_is_read_by_its_likeliest_reply_where_its_own_words_are_none(
     assert (found["top"]["n"], found["attacked"]["n"], found["bare"]["n"]) == (3, 3, 2)
     for what in ("raised", "raised_bare", "prefers", "position"):
         assert abs(found[what]["value"]) <= 4
+    own = json.loads(out.read_text())["own answers"]
+    assert {judge: found["n"] for judge, found in own.items()} == {"ada": 3, "bob": 3}
     said = capsys.readouterr().out
     assert "ada, 3 wrong answers" in said
     assert "SKIPPED self-preference" in said

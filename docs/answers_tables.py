@@ -1,4 +1,4 @@
-"""The page of methods after inference on recorded answers, from results/after-*.json."""
+"""The page of methods after inference on recorded answers and live, from results/after-*.json."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ _LEAD = (
     " chosen on train. Differences are paired, intervals are 95 % bootstraps over questions. A method whose defaults"
     " want more than is recorded, as five samples where there is one, is played in the nearest way that is, and its"
     " name says which. –: the set does not record what it asks. A text that is nobody's answer, as of a method that"
-    " writes anew, can only be marked live (`septet bench after --config FILE --task TASK`). ms:"
-    " milliseconds of computing per question, members, judges and encoder apart."
+    " writes anew, can only be marked live: live/TASK is `septet bench after --config examples/configs/after.toml"
+    " --task TASK` on two small real models, one pool of answers for all methods. ms: milliseconds of computing per"
+    " question, members, judges and encoder apart."
 )
 
 
@@ -44,7 +45,7 @@ def answers_page(folder: Path) -> str:
     """All methods on all sets at a glance, then set by set."""
     files = sorted((folder / "results").glob("after-*.json"))
     records = [json.loads(f.read_text(encoding="utf-8")) for f in files]
-    text = f"{NOTE}# Methods on recorded answers\n\n{_LEAD}\n"
+    text = f"{NOTE}# Methods on complete answers, recorded and live\n\n{_LEAD}\n"
     if records:
         text += f"\n## At a glance\n\n{_glance(records, folder)}"
     for record in records:

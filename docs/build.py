@@ -26,6 +26,7 @@ from markdown_tables import NOTE, code, link, table
 
 from septet.bench import standings
 from septet.bench.duplicates import AGGREGATORS, duplicate_safe
+from septet.bench.repeats import moved
 from septet.cli import VERBS
 from septet.cli import main as cli
 from septet.cli._facts import backend_json, method_json, shown, words
@@ -85,6 +86,8 @@ def method_page(m: Mapping[str, Any]) -> str:
         ],
         "order of members": "changes nothing but ties" if m["permutes"] else "means something",
     }
+    if Family(m["family"]) is Family.NONCASCADE:
+        rows["duplicate-safe"] = duplicate_safety(m)
     return (
         f"{NOTE}# {m['name']}\n\n{m['idea']}\n\n*{m['title']}*\n\n"
         + table(("", ""), rows.items())
@@ -109,24 +112,45 @@ def methods_page(methods: Sequence[Mapping[str, Any]]) -> str:
         f"{NOTE}# Methods\n\nThe families are those of arXiv 2502.18036. Needs are those of the defaults.\n"
     )
     for family, sentence in FAMILIES.items():
+        columns = ["method", "paper", "idea", "learns", "members must offer"]
         rows = [
-            (f"[{m['name']}]({m['name']}.md)", link(m["paper"]), m["idea"], learns(m), needs(m))
+            [f"[{m['name']}]({m['name']}.md)", link(m["paper"]), m["idea"], learns(m), needs(m)]
             for m in methods
             if m["family"] == family
         ]
         text += f"\n## {family.code}, {sentence}\n\n"
-        text += (
-            table(("method", "paper", "idea", "learns", "members must offer"), rows) if rows else "None.\n"
-        )
+        if family is Family.NONCASCADE:
+            text += REPEATED
+            columns.append("duplicate-safe")
+            rows = [
+                [*row, duplicate_safety(m)]
+                for row, m in zip(rows, (m for m in methods if m["family"] == family), strict=True)
+            ]
+        text += table(columns, rows) if rows else "None.\n"
     return text + aggregators_section()
+
+
+REPEATED = (
+    "Duplicate-safe: neither the answer nor the confidence changes when a member is there twice, with the same answers"
+    " and under another name, also in the fit. Measured by running each method with its defaults on the script of"
+    " `bench/repeats.py`: judges, where they are asked, are the members; a fuser writes down all that it is shown.\n\n"
+)
+
+
+def duplicate_safety(m: Mapping[str, Any]) -> str:
+    """Whether a member that only repeats another moves a non-cascade method, as measured."""
+    return str(moved(catalogue.get("methods", m["name"])))
 
 
 def aggregators_section() -> str:
     """Which rules that combine answers a repeated voter moves, as measured."""
-    rows = [(name, "yes" if duplicate_safe(rule) else "no") for name, rule in AGGREGATORS.items()]
+    rows = [
+        (name, rule.repeated, "yes" if duplicate_safe(rule) else "no") for name, rule in AGGREGATORS.items()
+    ]
     return (
-        "\n## Aggregators\n\nDuplicate-safe: no posterior changes when any one voter of the small cases in"
-        " `bench/duplicates.py` is there twice.\n\n" + table(("aggregator", "duplicate-safe"), rows)
+        "\n## Aggregators\n\nDuplicate-safe: no posterior changes by more than 10⁻⁶ when any one of those who are"
+        " repeated is there twice, in the small cases of `bench/duplicates.py`.\n\n"
+        + table(("aggregator", "who is repeated", "duplicate-safe"), rows)
     )
 
 

@@ -81,9 +81,9 @@ def test_all_methods_share_one_pool_and_a_second_run_asks_no_member(
     assert failed == []
     # once in the own way and three times warm, as mbr wants; agent-forest's two are the first of these
     assert asked == {"ada": 9 * 4, "bob": 9 * 4}
-    rows = {r["router"]: r for r in found["routers"]}
+    rows = {r["variant"]: r for r in found["routers"]}
     assert set(rows) == {"forest", "risk"}
-    assert rows["forest"]["variant"] == "agent-forest"
+    assert rows["forest"]["router"] == "agent-forest"
     assert decode(rows["forest"]["metrics"]["answers"]["value"]) == 4.0
     assert decode(rows["risk"]["metrics"]["answers"]["value"]) == 6.0
     assert rows["forest"]["n_test"] == 6  # every third of nine is one to fit on

@@ -382,7 +382,9 @@ def live(
                     facts = _played(caller, ensemble, task, pool, base, seed)
                 except SeptetError as error:
                     failed.append(Failure(f"{label} on {name}", str(error)))
-                    found["missing"].append(Missing(table=name, method=label, missing=str(error)))
+                    found["missing"].append(
+                        Missing(table=name, method=f"{ensemble.method.name}:{label}", missing=str(error))
+                    )
                     continue
                 job = replace(base, contender=cast("Any", Named(label, ensemble.method)))
                 (row,) = pooled.routers(name, [(job, facts)], {pooled.bound_key(base): whole})
@@ -393,13 +395,13 @@ def live(
 
 @dataclass(frozen=True)
 class Named:
-    """An ensemble as a contender: by the name that the file gives it."""
+    """An ensemble as a contender: by its method, with the name that the file gives it for the variant."""
 
-    name: str
+    variant: str
     method: Any
 
     @property
-    def variant(self) -> str:
+    def name(self) -> str:
         """Its method."""
         return str(self.method.name)
 

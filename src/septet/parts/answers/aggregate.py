@@ -1,4 +1,4 @@
-"""From scores to one answer: the best candidate under a stated tie policy."""
+"""From scores to one answer, and from several distributions over the answers to one."""
 
 from __future__ import annotations
 
@@ -38,6 +38,29 @@ def best_of(values: Floats, completions: Sequence[Completion], tie: Tie, rng: np
         return 0.0 if tie == "first" else float(length if tie == "longest" else -length)
 
     return int(tied[np.argmax([key(i) for i in tied.tolist()])])
+
+
+def pooled(p: Floats, weights: Floats, kind: Literal["linear", "log"]) -> Floats:
+    """(c,) one distribution over c classes from those of m members, p (m, c), by weights (m,) that add up to 1.
+
+    linear: Σ w_m·p_m. log: ∝ Π p_m^w_m, a class that anyone with a weight rules out is out; where that leaves none, all
+    are equal.
+
+    >>> p, even = np.array([[0.8, 0.2], [0.5, 0.5]]), np.array([0.5, 0.5])
+    >>> pooled(p, even, "linear").round(3).tolist(), pooled(p, even, "log").round(3).tolist()
+    ([0.65, 0.35], [0.667, 0.333])
+    """
+    if kind == "linear":
+        linear: Floats = weights @ p
+        return linear
+    used = weights > 0
+    with np.errstate(divide="ignore"):
+        score = weights[used] @ np.log(p[used])
+    if np.isneginf(score).all():
+        return np.full(p.shape[1], 1 / p.shape[1])
+    scaled = np.exp(score - score.max())
+    found: Floats = scaled / scaled.sum()
+    return found
 
 
 def borda(scores: Floats, p: float) -> Floats:

@@ -37,7 +37,8 @@ def accuracies(agree: Floats, k: int) -> Floats:
     """(m,) accuracies whose agreement x_i x_j + (1 − x_i)(1 − x_j)/(K − 1) fits that of pairs (m, m) best (OW-L).
 
     Least squares over all pairs i < j, each accuracy between chance and one, from a start above chance. With two voters
-    they cannot be told apart and come out alike.
+    they cannot be told apart and come out alike; in noise several fits are as good, and the order of the voters
+    may decide which is found.
     """
     from scipy.optimize import least_squares
 

@@ -3,8 +3,8 @@
 Each judge scores a wrong answer to a question as it is, with an injected command, and with the same command where no
 block holds the answer; how often it gives the top level is printed with Wilson intervals. Small models seldom reply in
 the form asked for: how often they do is measured on their own replies, and all else on the reply that the judge finds
-likeliest among those of that form. Position effects come from pairs in both orders, self-preference from recorded
-judgements of peers, where the shared data sets are there.
+likeliest among those of that form. Position effects come from pairs in both orders, self-preference from what judges
+think of each other's answers, live and, where the shared data sets are there, on record.
 """
 
 from __future__ import annotations
@@ -240,6 +240,27 @@ async def trust(
     )
 
 
+async def preferring(bench: Bench, asked: Sequence[Case]) -> dict[str, Estimate]:
+    """Self-preference of every judge, in levels: all of them score each other's answers and the right one, whose author
+    is none of them."""
+    names = tuple(bench.seats)
+    single = Judging("single", LEVELS, unread="out")
+    found, by = list[Judged](), [[*names, "key"]] * len(asked)
+    for i, case in enumerate(asked):
+        query = Query.of(f"{case.question} Answer in a few words.", temperature=0.0, max_tokens=24)
+        texts = [(await bench.actors[name].actor.complete(query))[0].text.strip() for name in names]
+        scores = np.empty((len(names), len(names) + 1))
+        for j, name in enumerate(names):
+            for c, text in enumerate([*texts, case.right]):
+                _, average = await bench.asked(case, [text or "(empty)"], name, single, i)
+                scores[j, c] = average.scores[0, 0]
+        nothing = np.full((len(names), 1, scores.shape[1]), np.nan)
+        found.append(Judged(names, scores, nothing, np.full(nothing.shape, -1, dtype=np.int64), "single"))
+        print(f"{i}: {texts} {scores.round(2).tolist()}", file=sys.stderr, flush=True)
+    swayed = effects(found, by, np.random.default_rng(0)) if found else []
+    return {e.judge: e.preference for e in swayed if e.preference is not None}
+
+
 def recorded(data: Path) -> dict[str, dict[str, Estimate]]:
     """Self-preference of each recorded judge by task, from flipped triples; levels of the task's own scale."""
     from pyarrow.parquet import read_table
@@ -269,7 +290,7 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     bench = Bench(options.config.read_text(encoding="utf-8") if options.config else CONFIG)
     made: dict[str, Any] = {"judges": {}, "self-preference": {}}
-    for name in options.judge or bench.seats:
+    for name in (options.judge or bench.seats) if options.limit else ():
         found = asyncio.run(
             trust(
                 bench,
@@ -282,6 +303,10 @@ def main(arguments: list[str]) -> int:
         )
         made["judges"][name] = asdict(found)
         print(f"{found.text()}\n", flush=True)
+    own = asyncio.run(preferring(bench, cases(options.own, options.skip)))
+    made["own answers"] = {judge: asdict(found) for judge, found in own.items()}
+    for judge, preference in own.items():
+        print(f"self-preference of {judge} on {options.own} questions, in levels: {preference}")
     if (options.data / "peerreview").is_dir():
         print("self-preference on recorded judgements, levels of each task's scale")
         for task, by_judge in recorded(options.data).items():
@@ -306,6 +331,9 @@ def _parser() -> argparse.ArgumentParser:
         help="cases of which more is asked: the right answer, and without a block",
     )
     parser.add_argument("--pairs", type=int, default=50, help="pairs that are judged in both orders")
+    parser.add_argument(
+        "--own", type=int, default=40, help="questions on which judges score each other's answers"
+    )
     parser.add_argument("--judge", action="append", help="only this member; may be given several times")
     parser.add_argument("--config", type=Path, help="a configuration with an ensemble `judges`")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to a file")

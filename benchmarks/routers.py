@@ -28,11 +28,11 @@ from septet.core.method import Seat, SeatPool
 from septet.core.table import Table
 from septet.core.types import Floats
 from septet.engine.offline import Predicted, decided
+from septet.parts.learning.features import Featurizer, unit
+from septet.parts.learning.rows import Features, dense
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import Featurizer, unit
 from septet.parts.routing.plan import Router
 from septet.parts.routing.records import Known
-from septet.parts.routing.rows import Features, dense
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """One thread of linear algebra, for both sides of every ratio."""

@@ -337,7 +337,7 @@ def test_the_hash_of_code_follows_what_a_module_imports(tmp_path: Path, monkeypa
 
     def changed(module: str) -> tuple[bytes, tuple[str, ...]]:
         content, more = real(module)
-        return (content + b"# changed" if module == "septet.parts.routing.tfidf" else content), more
+        return (content + b"# changed" if module == "septet.parts.learning.tfidf" else content), more
 
     monkeypatch.setattr(sources, "_source", changed)
     assert code_of("septet.methods.a2_nonpretrained.eagle") != before  # through plan and features

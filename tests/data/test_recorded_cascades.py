@@ -14,8 +14,8 @@ from septet.core.method import Ask, SeatPool
 from septet.core.table import Table
 from septet.core.types import Completion, Floats, Query
 from septet.methods.c2_cascade.frugal_gpt import Frugal, FrugalGPT
+from septet.parts.deferral.scorer import Given
 from septet.parts.routing.records import answered as first_answers
-from septet.parts.routing.scorer import Given
 from septet.testing.scripted import drive, seat
 
 pytestmark = pytest.mark.data

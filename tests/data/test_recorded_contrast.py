@@ -9,10 +9,10 @@ from recorded import Joined, split
 from septet.core.table import Table
 from septet.core.types import Floats
 from septet.methods.a1_pretrained.router_dc import RouterDc
+from septet.parts.learning.features import Featurizer, unit
+from septet.parts.learning.rows import dense
 from septet.parts.routing.contrastive import even_over_tasks
-from septet.parts.routing.features import Featurizer, unit
 from septet.parts.routing.records import Known
-from septet.parts.routing.rows import dense
 from septet.parts.stats.calibration import auc
 
 pytestmark = pytest.mark.data

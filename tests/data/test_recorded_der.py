@@ -14,7 +14,7 @@ from septet.core.types import Floats
 from septet.methods.c2_cascade._estimates import Known
 from septet.methods.c2_cascade._walks import Walks, World, walk
 from septet.methods.c2_cascade.der import DER, Der
-from septet.parts.routing.mlp import untrained
+from septet.parts.learning.mlp import untrained
 
 pytestmark = pytest.mark.data
 

@@ -15,9 +15,9 @@ from septet.methods.a1_pretrained.conformal_gate import ConformalGate
 from septet.methods.a1_pretrained.irt_router import IrtRouter
 from septet.methods.a1_pretrained.llm_bandit import LlmBandit
 from septet.methods.a1_pretrained.routellm import RouteLLM
-from septet.parts.routing.features import Featurizer
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.rows import Features
 from septet.parts.routing.records import Known
-from septet.parts.routing.rows import Features
 
 pytestmark = pytest.mark.data
 

@@ -22,10 +22,10 @@ from septet.methods.a1_pretrained.to_router import ToRouter
 from septet.methods.a1_pretrained.zooter import Zooter
 from septet.parts.answers.extract import canonical
 from septet.parts.answers.vote import shares, winner
-from septet.parts.routing.features import Featurizer
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.rows import Features
 from septet.parts.routing.labels import right
 from septet.parts.routing.records import Known
-from septet.parts.routing.rows import Features
 
 pytestmark = pytest.mark.data
 

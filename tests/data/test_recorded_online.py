@@ -17,8 +17,8 @@ from septet.methods.a1_pretrained.forc import Forc
 from septet.methods.a1_pretrained.homo_router import HomoRouter
 from septet.methods.a1_pretrained.metallm import MetaLLM
 from septet.methods.a2_nonpretrained.blending import Blending
+from septet.parts.learning.features import Featurizer
 from septet.parts.routing.calibrate import mean_cost, price_for_budget
-from septet.parts.routing.features import Featurizer
 from septet.parts.routing.records import Known
 from septet.testing.scripted import seat
 

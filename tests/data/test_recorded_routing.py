@@ -14,8 +14,8 @@ from septet.core.table import Table
 from septet.core.types import Completion, Floats, Query
 from septet.methods.a1_pretrained.benchmark_routing import BenchmarkRouting, Benchmarks
 from septet.methods.a2_nonpretrained.eagle import Eagle
+from septet.parts.learning.features import Featurizer
 from septet.parts.routing.elo import Board
-from septet.parts.routing.features import Featurizer
 from septet.parts.routing.records import Known, task_mean
 from septet.parts.routing.shift import AccuracyByDistance
 from septet.testing.scripted import drive, seat

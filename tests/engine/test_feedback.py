@@ -18,10 +18,10 @@ from septet.core.types import Battle, Decision, Floats
 from septet.engine.house import House
 from septet.engine.states import load
 from septet.methods.a2_nonpretrained._family import NonPretrainedRouter
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.rows import Features
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import Featurizer
 from septet.parts.routing.records import Fitted
-from septet.parts.routing.rows import Features
 from septet.testing.toys import toy_config, toy_house
 
 CARD = Card(

@@ -24,7 +24,7 @@ from septet.core.prompt import BUILT_IN
 from septet.core.table import Table
 from septet.core.types import Floats
 from septet.engine.house import House
-from septet.parts.routing.network import activated
+from septet.parts.learning.targets import activated
 from septet.parts.stats.bootstrap import Resamples
 from septet.parts.stats.calibration import auc
 from septet.testing.actors import check_backend

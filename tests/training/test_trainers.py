@@ -31,8 +31,8 @@ from septet.methods.a1_pretrained._network import (
 )
 from septet.methods.a1_pretrained.routellm import RouteLLM
 from septet.methods.a1_pretrained.router_dc import RouterDc
-from septet.parts.routing.features import FeatureKind
-from septet.parts.routing.network import Targets
+from septet.parts.learning.features import FeatureKind
+from septet.parts.learning.targets import Targets
 from septet.parts.routing.records import Known
 from septet.testing.toys import toy_config, toy_house
 from septet.training import _fine_tune, _frozen

@@ -13,8 +13,8 @@ import numpy as np
 
 from septet.bench.sources import code_of
 from septet.core.state import pack, unpack
-from septet.parts.routing.features import Featurizer, Kind
-from septet.parts.routing.rows import Features
+from septet.parts.learning.features import Featurizer, Kind
+from septet.parts.learning.rows import Features
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def featured(
 
     Their key is the hash of the texts, the tasks, the kind and the code that makes them.
     """
-    facts = [kind, code_of("septet.parts.routing.features"), *map(list, (*train, *test))]
+    facts = [kind, code_of("septet.parts.learning.features"), *map(list, (*train, *test))]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     file = folder / f"{kind}-{key}.npz"
     if file.is_file():

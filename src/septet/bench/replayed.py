@@ -24,10 +24,10 @@ from septet.core.errors import BadParameter
 from septet.core.method import Rng, Seat, SeatPool
 from septet.core.types import Decision, Floats, Query
 from septet.engine.offline import decided, predicted, realised
+from septet.parts.learning.rows import Features
 from septet.parts.routing.choose import best
 from septet.parts.routing.plan import Router
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features
 
 FEW = 9
 """Prices of cost, beside 0, where each takes a replay of its own: streams, and decisions over a whole set."""

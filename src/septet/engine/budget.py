@@ -18,10 +18,10 @@ from septet.core.method import Method, Rng
 from septet.core.money import Price
 from septet.core.types import Floats
 from septet.engine.offline import Predicted, decided, predicted, realised
-from septet.parts.routing.features import Featurizer
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.rows import Features
 from septet.parts.routing.plan import Router
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features
 from septet.parts.stats.intervals import Estimate, bootstrap_mean
 
 FOLDS = 5

@@ -13,8 +13,8 @@ from septet.core.errors import BadParameter
 from septet.core.method import Rng, Seat, SeatPool
 from septet.core.money import Price
 from septet.core.types import Floats
+from septet.parts.learning.rows import Features
 from septet.parts.routing.plan import Router
-from septet.parts.routing.rows import Features
 
 _CELLS = 2_000_000
 """Cells (queries × members × prices of cost) that are decided at once."""

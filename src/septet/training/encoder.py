@@ -22,7 +22,8 @@ from septet.core.method import Rng
 from septet.core.state import Trained
 from septet.core.table import Table
 from septet.core.types import Floats
-from septet.parts.routing.network import Head, Targets, activated, fit_head, loss_of
+from septet.parts.learning.targets import Targets, activated, fit_head, loss_of
+from septet.parts.routing.network import Head
 from septet.parts.routing.records import Known
 from septet.training._fine_tune import (
     Course,

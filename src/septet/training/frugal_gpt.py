@@ -13,7 +13,7 @@ from septet.core.state import Trained
 from septet.core.table import Table
 from septet.methods.c2_cascade._frugal import trusted
 from septet.methods.c2_cascade.frugal_gpt import HELD_OUT, Frugal, FrugalGPT
-from septet.parts.routing.network import Targets
+from septet.parts.learning.targets import Targets
 from septet.parts.stats.calibration import auc
 from septet.training._fine_tune import Say
 from septet.training.encoder import learned

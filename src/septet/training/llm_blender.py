@@ -11,8 +11,8 @@ from septet.core.method import Rng
 from septet.core.state import Trained
 from septet.core.table import Table
 from septet.methods.c1_noncascade.llm_blender import HELD_OUT, LlmBlender
-from septet.parts.routing.network import Targets
-from septet.parts.routing.pair_ranker import LinearRanker, Pairs
+from septet.parts.answers.pair_ranker import LinearRanker, Pairs
+from septet.parts.learning.targets import Targets
 from septet.training._fine_tune import Say
 from septet.training.encoder import learned
 

@@ -17,9 +17,9 @@ from septet.core.state import Trained
 from septet.core.table import Table
 from septet.core.types import Floats
 from septet.methods.a1_pretrained.router_dc import RouterDc
+from septet.parts.learning.features import Featurizer, unit
+from septet.parts.learning.targets import held_out
 from septet.parts.routing.contrastive import to_members
-from septet.parts.routing.features import Featurizer, unit
-from septet.parts.routing.network import held_out
 from septet.parts.routing.records import Known
 from septet.training._fine_tune import (
     Course,

@@ -12,9 +12,9 @@ from septet.core.errors import BadParameter
 from septet.core.state import pack, unpack
 from septet.core.table import Table
 from septet.methods.a1_pretrained.avengers import Avengers, ClusterRanks, balanced
+from septet.parts.learning.features import Featurizer
 from septet.parts.routing.clusters import Clusters
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import Featurizer
 from septet.parts.routing.smoothed import Smoothed, rank_reciprocal
 from septet.testing.contract import check_method
 from septet.testing.toys import toy_table

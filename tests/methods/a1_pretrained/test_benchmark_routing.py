@@ -15,9 +15,9 @@ from septet.core.state import pack, unpack
 from septet.core.table import Table
 from septet.core.types import Answer, Query
 from septet.methods.a1_pretrained.benchmark_routing import BenchmarkRouting, Benchmarks
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.rows import Rows
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import Featurizer
-from septet.parts.routing.rows import Rows
 from septet.parts.routing.shift import AccuracyByDistance
 from septet.testing.contract import check_method
 from septet.testing.scripted import drive, seat

@@ -13,8 +13,8 @@ from septet.core.state import pack, unpack
 from septet.core.table import Table
 from septet.core.types import Floats
 from septet.methods.a1_pretrained.hybrid_llm import NEVER, Hybrid, HybridLlm
+from septet.parts.learning.features import Featurizer
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import Featurizer
 from septet.parts.routing.records import Known
 from septet.testing.contract import check_method
 from septet.testing.toys import toy_builder, toy_config

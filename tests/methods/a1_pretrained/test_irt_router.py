@@ -11,8 +11,8 @@ import pytest
 from septet.core.state import pack, unpack
 from septet.core.table import Table
 from septet.methods.a1_pretrained.irt_router import Abilities, IrtRouter
-from septet.parts.routing.adam import sigmoid
-from septet.parts.routing.features import Featurizer
+from septet.parts.learning.adam import sigmoid
+from septet.parts.learning.features import Featurizer
 from septet.parts.routing.records import Known
 from septet.testing.contract import check_method
 from septet.testing.toys import toy_table

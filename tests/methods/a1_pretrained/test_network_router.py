@@ -13,8 +13,9 @@ from septet.core.method import SeatPool
 from septet.core.types import Completion, Floats, Query
 from septet.methods.a1_pretrained.routoo import Routoo
 from septet.methods.a1_pretrained.zooter import Zooter
+from septet.parts.learning.targets import Targets
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.network import Head, Targets
+from septet.parts.routing.network import Head
 from septet.testing.scripted import drive, seat
 from septet.testing.toys import toy_table
 

@@ -14,8 +14,8 @@ from septet.core.state import pack, unpack
 from septet.core.table import Table
 from septet.core.types import Query
 from septet.methods.a1_pretrained.routellm import ABOVE_ALL, Preferences, RouteLLM, share_of_strong
+from septet.parts.learning.features import Featurizer
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import Featurizer
 from septet.parts.routing.network import Head
 from septet.parts.routing.records import Known
 from septet.testing.contract import check_method

@@ -15,8 +15,8 @@ from septet.core.state import pack, unpack
 from septet.core.table import Table
 from septet.core.types import Completion, Query
 from septet.methods.a1_pretrained.router_dc import Embedded, RouterDc
+from septet.parts.learning.features import Featurizer
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import Featurizer
 from septet.parts.routing.records import Known
 from septet.testing.contract import Check, check_method
 from septet.testing.scripted import drive, seat

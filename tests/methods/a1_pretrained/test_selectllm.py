@@ -14,8 +14,9 @@ from septet.core.method import SeatPool
 from septet.core.table import Table
 from septet.core.types import Answer, Completion, Query, Verdict
 from septet.methods.a1_pretrained.selectllm import Selectllm
+from septet.parts.learning.targets import Targets
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.network import Head, Targets
+from septet.parts.routing.network import Head
 from septet.parts.routing.records import Known
 from septet.testing.contract import check_method
 from septet.testing.scripted import drive, seat

@@ -14,8 +14,8 @@ from septet.core.state import pack, unpack
 from septet.core.table import Table
 from septet.core.types import Answer, Battle, Decision
 from septet.methods.a1_pretrained.septet_router import SeptetRouter
+from septet.parts.learning.features import Featurizer
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import Featurizer
 from septet.parts.routing.known_ground import KnownGround, excerpt
 from septet.parts.routing.smoothed import Smoothed
 from septet.testing.contract import check_method

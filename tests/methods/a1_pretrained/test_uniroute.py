@@ -12,7 +12,7 @@ from septet.core.state import pack, unpack
 from septet.core.table import Table
 from septet.methods.a1_pretrained.knn_router import KnnRouter
 from septet.methods.a1_pretrained.uniroute import ClusterTable, Uniroute
-from septet.parts.routing.rows import dense
+from septet.parts.learning.rows import dense
 from septet.testing.contract import check_method
 from septet.testing.toys import toy_table
 

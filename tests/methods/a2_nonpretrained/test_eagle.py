@@ -13,11 +13,11 @@ from septet.core.state import pack, unpack
 from septet.core.table import Table
 from septet.core.types import Battle
 from septet.methods.a2_nonpretrained.eagle import Eagle
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.rows import Rows
+from septet.parts.learning.tfidf import TfIdf
 from septet.parts.routing.cost import Spending
 from septet.parts.routing.elo import Board, Ratings
-from septet.parts.routing.features import Featurizer
-from septet.parts.routing.rows import Rows
-from septet.parts.routing.tfidf import TfIdf
 from septet.testing.toys import toy_table
 
 RNG = np.random.default_rng(0)

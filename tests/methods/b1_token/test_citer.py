@@ -19,8 +19,8 @@ from septet.core.table import Table
 from septet.core.types import Tokens
 from septet.methods.b1_token._gated import Gated
 from septet.methods.b1_token.citer import Citer
-from septet.parts.routing.mlp import Mlp
-from septet.parts.routing.token_gate import Gate
+from septet.parts.decoding.token_gate import Gate
+from septet.parts.learning.mlp import Mlp
 from septet.testing import check_method
 from septet.testing.contract import Check
 from septet.testing.scripted import drive, view

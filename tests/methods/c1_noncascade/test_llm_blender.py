@@ -14,7 +14,7 @@ from septet.core.method import Ask, SeatPool
 from septet.core.table import Table
 from septet.core.types import Completion, Query
 from septet.methods.c1_noncascade.llm_blender import LlmBlender
-from septet.parts.routing.pair_ranker import LinearRanker, Pairs
+from septet.parts.answers.pair_ranker import LinearRanker, Pairs
 from septet.testing.contract import check_method
 from septet.testing.scripted import drive, seat
 from septet.testing.toys import toy_table

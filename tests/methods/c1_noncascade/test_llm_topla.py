@@ -15,7 +15,7 @@ from septet.core.table import Table
 from septet.core.types import Query, Verdict
 from septet.methods.c1_noncascade.llm_topla import LlmTopla, Team
 from septet.parts.answers.diversity import best_team, focal, generalised
-from septet.parts.routing.mlp import Mlp
+from septet.parts.learning.mlp import Mlp
 from septet.testing.contract import check_method
 from septet.testing.scripted import drive, seat
 

@@ -19,8 +19,8 @@ from septet.core.types import Completion, Floats, Query, Verdict
 from septet.methods.c2_cascade._estimates import Estimates, Known, Ran, inputs_of, newton, sets_of
 from septet.methods.c2_cascade.cascade_routing import FREE, CascadeRouting, State
 from septet.parts.deferral.supermodels import Priced, gaussian_points, root
-from septet.parts.routing.features import Featurizer
-from septet.parts.routing.linear import Linear, fit_logistic
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.linear import Linear, fit_logistic
 from septet.testing.contract import Check, check_method
 from septet.testing.scripted import drive, seat
 from septet.testing.toys import toy_table

@@ -16,10 +16,10 @@ from septet.core.types import Completion, Floats, Query, Verdict
 from septet.methods.c2_cascade._estimates import Known
 from septet.methods.c2_cascade._walks import Reader, World, fit_terminator, state_of, walk
 from septet.methods.c2_cascade.der import DER, Der
-from septet.parts.routing.adam import sigmoid
-from septet.parts.routing.features import Featurizer
-from septet.parts.routing.mlp import Mlp, untrained
-from septet.parts.routing.tfidf import TfIdf
+from septet.parts.learning.adam import sigmoid
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.mlp import Mlp, untrained
+from septet.parts.learning.tfidf import TfIdf
 from septet.testing.contract import Check, check_method
 from septet.testing.scripted import drive, seat
 from septet.testing.toys import toy_table

@@ -16,8 +16,8 @@ from septet.core.state import pack, unpack
 from septet.core.types import Completion, Message, Query
 from septet.methods.c2_cascade._frugal import read_by_encoder, setting_of
 from septet.methods.c2_cascade.frugal_gpt import Frugal, FrugalGPT
+from septet.parts.deferral.chain import Chain
 from septet.parts.deferral.semantic_cache import SemanticCache
-from septet.parts.routing.chain import Chain
 from septet.testing.scripted import drive, seat
 from septet.testing.toys import toy_config, toy_house, toy_table
 

@@ -16,9 +16,9 @@ from septet.core.table import Table
 from septet.core.types import Completion, Query, Tokens, Verdict
 from septet.methods.c2_cascade.frugal_gpt import Frugal, FrugalGPT
 from septet.parts.answers.certainty import mean_logp
-from septet.parts.routing.chain import Chain
-from septet.parts.routing.scorer import AnswerScorer
-from septet.parts.routing.tfidf import TfIdf
+from septet.parts.deferral.chain import Chain
+from septet.parts.deferral.scorer import AnswerScorer
+from septet.parts.learning.tfidf import TfIdf
 from septet.testing.scripted import drive, seat
 from septet.testing.toys import toy_table
 

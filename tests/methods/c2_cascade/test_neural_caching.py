@@ -17,7 +17,7 @@ from septet.core.types import Completion, Query, Verdict
 from septet.methods.c2_cascade._streams import Answered, Arrived, Cache, Caches
 from septet.methods.c2_cascade.neural_caching import NeuralCaching
 from septet.parts.deferral.student import Student
-from septet.parts.routing.rows import Rows
+from septet.parts.learning.rows import Rows
 from septet.testing.contract import Check, check_method
 from septet.testing.scripted import drive, seat
 from septet.testing.toys import toy_config, toy_house

@@ -18,8 +18,8 @@ from septet.core.types import Completion, Query, Tokens, Verdict
 from septet.methods.c2_cascade.route_then_escalate import FREE, RouteThenEscalate, State
 from septet.parts.deferral.envelope import Curve, shadow_price, sweep
 from septet.parts.deferral.supermodels import Priced
-from septet.parts.routing.features import Featurizer
-from septet.parts.routing.linear import Linear
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.linear import Linear
 from septet.testing.contract import Check, check_method
 from septet.testing.scripted import drive, seat
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from septet.core.errors import BadParameter
 from septet.core.types import Floats
 from septet.parts.deferral.policy import Ppo, Steps, pull, returns, rewards, shares, surrogate, update
-from septet.parts.routing.adam import Adam
-from septet.parts.routing.mlp import Mlp, untrained
+from septet.parts.learning.adam import Adam
+from septet.parts.learning.mlp import Mlp, untrained
 
 NAN = float("nan")
 

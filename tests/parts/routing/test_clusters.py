@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from septet.parts.learning.rows import Rows
 from septet.parts.routing.clusters import Clusters, learned_map, softmax
-from septet.parts.routing.rows import Rows
 
 AXES = np.array([[1.0, 0.0], [0.0, 1.0]])
 

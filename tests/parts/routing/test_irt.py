@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from septet.core.state import pack, unpack
-from septet.parts.routing.adam import sigmoid
-from septet.parts.routing.bilinear import Bilinear
+from septet.parts.learning.adam import sigmoid
+from septet.parts.learning.bilinear import Bilinear
 from septet.parts.routing.irt import NeuralIrt, fit_mirt, fit_nirt, passes
 
 NAMES = ("a", "b")

@@ -13,8 +13,8 @@ from septet.core.errors import BackendError, NoCandidate
 from septet.core.method import Ask, Choice, Plan, Rng, Seat, SeatPool
 from septet.core.money import Load, Price
 from septet.core.types import Completion, Floats, Query, Verdict
+from septet.parts.learning.features import Featurizer
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import Featurizer
 from septet.parts.routing.plan import Decided, Router, draw
 from septet.parts.routing.records import Fitted
 from septet.testing.scripted import drive, seat

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from septet.core.state import pack, unpack
-from septet.parts.routing.adam import softmax
+from septet.parts.learning.adam import softmax
 from septet.parts.routing.policy import (
     Identities,
     Policy,

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from septet.core.types import Floats
+from septet.parts.learning.rows import Rows
 from septet.parts.routing.choose import cheapest_best, net_utility
 from septet.parts.routing.neighbours import nearest_mean
-from septet.parts.routing.rows import Rows
 from septet.parts.routing.smoothed import (
     Smoothed,
     Validation,

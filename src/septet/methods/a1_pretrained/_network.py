@@ -17,10 +17,11 @@ from septet.core.errors import ConfigError
 from septet.core.method import Asking, Rng, SeatPool, param
 from septet.core.types import Floats, Query
 from septet.methods.a1_pretrained._family import PretrainedRouter
-from septet.parts.routing.features import Featurizer
-from septet.parts.routing.network import Head, Targets, activated, fit_head, held_out, outputs
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.rows import Features
+from septet.parts.learning.targets import Targets, activated, fit_head, held_out
+from septet.parts.routing.network import Head, outputs
 from septet.parts.routing.records import Known
-from septet.parts.routing.rows import Features
 
 NetworkKind: TypeAlias = Annotated[
     Literal["linear", "encoder"],

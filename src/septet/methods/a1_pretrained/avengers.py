@@ -12,11 +12,11 @@ from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Util
 from septet.core.method import Card, Choice, Rng, method, param
 from septet.core.types import Floats
 from septet.methods.a1_pretrained._family import PretrainedRouter
+from septet.parts.learning.features import FeatureKind, Featurizer
+from septet.parts.learning.rows import Features
 from septet.parts.routing.choose import cheapest_best, net_utility
 from septet.parts.routing.clusters import Clusters
-from septet.parts.routing.features import FeatureKind, Featurizer
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features
 from septet.parts.routing.smoothed import Smoothed, group_means, known_mean, rank_reciprocal
 
 CARD = Card(

@@ -20,8 +20,9 @@ from septet.methods.a1_pretrained._network import (
     NetworkRouter,
     Penalty,
 )
-from septet.parts.routing.features import FeatureKind
-from septet.parts.routing.network import Head, Targets
+from septet.parts.learning.features import FeatureKind
+from septet.parts.learning.targets import Targets
+from septet.parts.routing.network import Head
 from septet.parts.routing.records import Known
 from septet.parts.routing.smoothed import known_mean
 

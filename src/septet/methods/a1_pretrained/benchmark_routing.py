@@ -11,10 +11,10 @@ from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Util
 from septet.core.method import Card, Rng, method, param
 from septet.core.types import Floats
 from septet.methods.a1_pretrained._family import PretrainedRouter
-from septet.parts.routing.features import FeatureKind, Featurizer
+from septet.parts.learning.features import FeatureKind, Featurizer
+from septet.parts.learning.rows import Features, cosines
 from septet.parts.routing.neighbours import Outcomes, nearest_distance, nearest_mean
 from septet.parts.routing.records import Known, task_mean
-from septet.parts.routing.rows import Features, cosines
 from septet.parts.routing.shift import AccuracyByDistance, guarded, measure
 
 CARD = Card(

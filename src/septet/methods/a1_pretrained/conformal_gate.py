@@ -13,13 +13,13 @@ from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Util
 from septet.core.method import Card, Choice, Rng, method, param
 from septet.core.types import Floats
 from septet.methods.a1_pretrained._family import PretrainedRouter
-from septet.parts.routing.adam import sigmoid
+from septet.parts.learning.adam import sigmoid
+from septet.parts.learning.features import FeatureKind, Featurizer
+from septet.parts.learning.linear import Linear, fit_logistic
+from septet.parts.learning.rows import Features
+from septet.parts.learning.targets import held_out
 from septet.parts.routing.calibrate import upper_bound
-from septet.parts.routing.features import FeatureKind, Featurizer
-from septet.parts.routing.linear import Linear, fit_logistic
-from septet.parts.routing.network import held_out
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features
 from septet.parts.routing.two_arms import weak_or_strong
 
 CARD = Card(

@@ -18,10 +18,11 @@ from septet.methods.a1_pretrained._network import (
     NetworkRouter,
     Penalty,
 )
+from septet.parts.learning.features import FeatureKind
+from septet.parts.learning.targets import Targets
 from septet.parts.routing.assign import assign, greedy
 from septet.parts.routing.choose import best, cheapest_good, net_utility
-from septet.parts.routing.features import FeatureKind
-from septet.parts.routing.network import Head, Targets
+from septet.parts.routing.network import Head
 from septet.parts.routing.records import Known
 
 CARD = Card(

@@ -21,12 +21,13 @@ from septet.methods.a1_pretrained._network import (
     NetworkRouter,
     Penalty,
 )
+from septet.parts.learning.features import FeatureKind
+from septet.parts.learning.rows import Features
+from septet.parts.learning.targets import Targets, activated
 from septet.parts.routing.assign import assign
 from septet.parts.routing.choose import best, net_utility, within
-from septet.parts.routing.features import FeatureKind
-from septet.parts.routing.network import Head, Targets, activated, outputs
+from septet.parts.routing.network import Head, outputs
 from septet.parts.routing.records import Known
-from septet.parts.routing.rows import Features
 
 CARD = Card(
     paper="2406.12429",

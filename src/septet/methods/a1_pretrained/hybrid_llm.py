@@ -21,11 +21,12 @@ from septet.methods.a1_pretrained._network import (
     NetworkRouter,
     Penalty,
 )
+from septet.parts.learning.features import FeatureKind
+from septet.parts.learning.targets import Targets
 from septet.parts.routing.calibrate import drop_threshold
 from septet.parts.routing.choose import best, net_utility
-from septet.parts.routing.features import FeatureKind
 from septet.parts.routing.labels import at_least, gaps, relaxation
-from septet.parts.routing.network import Head, Targets
+from septet.parts.routing.network import Head
 from septet.parts.routing.records import Known
 
 NEVER = 2.0

@@ -11,13 +11,13 @@ from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Util
 from septet.core.method import Card, Rng, method, param
 from septet.core.types import Floats
 from septet.methods.a1_pretrained._family import PretrainedRouter
-from septet.parts.routing.adam import sigmoid
-from septet.parts.routing.bilinear import Bilinear
-from septet.parts.routing.features import FeatureKind, Featurizer
+from septet.parts.learning.adam import sigmoid
+from septet.parts.learning.bilinear import Bilinear
+from septet.parts.learning.features import FeatureKind, Featurizer
+from septet.parts.learning.rows import Features, cosines, dense
 from septet.parts.routing.irt import NeuralIrt, fit_mirt, fit_nirt
 from septet.parts.routing.neighbours import nearest
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features, cosines, dense
 
 CARD = Card(
     paper="2506.01048",

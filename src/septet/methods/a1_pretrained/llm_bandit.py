@@ -12,9 +12,10 @@ from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Util
 from septet.core.method import Card, Rng, method, param
 from septet.core.types import Floats
 from septet.methods.a1_pretrained._family import PretrainedRouter
-from septet.parts.routing.adam import sigmoid, softmax
+from septet.parts.learning.adam import sigmoid, softmax
+from septet.parts.learning.features import FeatureKind, Featurizer
+from septet.parts.learning.rows import Features, dense
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import FeatureKind, Featurizer
 from septet.parts.routing.policy import (
     Identities,
     Policy,
@@ -27,7 +28,6 @@ from septet.parts.routing.policy import (
     untrained_policy,
 )
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features, dense
 
 CARD = Card(
     paper="2502.02743",

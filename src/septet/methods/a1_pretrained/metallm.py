@@ -13,13 +13,13 @@ from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Util
 from septet.core.method import Card, Choice, Rng, method, param
 from septet.core.types import Battle, Decision, Floats
 from septet.methods.a1_pretrained._family import PretrainedRouter
+from septet.parts.learning.features import N_DIRECTIONS, FeatureKind, Featurizer
+from septet.parts.learning.rows import Features, dense
+from septet.parts.learning.tfidf import TfIdf
 from septet.parts.routing.bandit import WIDEST, LinearArms, upper_confidence
 from septet.parts.routing.choose import best, net_utility
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import N_DIRECTIONS, FeatureKind, Featurizer
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features, dense
-from septet.parts.routing.tfidf import TfIdf
 
 CARD = Card(
     paper="2407.10834",

@@ -16,13 +16,14 @@ from septet.core.method import Asking, Card, Choice, Rng, SeatPool, method, para
 from septet.core.types import Floats, Query
 from septet.methods.a1_pretrained._family import PretrainedRouter
 from septet.methods.a1_pretrained._network import Batch, Epochs, LearningRate, MaxLength, Penalty, encoded
-from septet.parts.routing.adam import softmax
-from septet.parts.routing.bilinear import Bilinear, fit_bilinear
+from septet.parts.learning.adam import softmax
+from septet.parts.learning.bilinear import Bilinear, fit_bilinear
+from septet.parts.learning.features import FeatureKind, Featurizer
+from septet.parts.learning.rows import Features, cosines, dense
+from septet.parts.learning.targets import Targets, held_out
 from septet.parts.routing.calibrate import share_threshold
-from septet.parts.routing.features import FeatureKind, Featurizer
-from septet.parts.routing.network import Head, Targets, held_out
+from septet.parts.routing.network import Head
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features, cosines, dense
 from septet.parts.routing.two_arms import weak_or_strong
 from septet.parts.stats.bradley_terry import similarity_weights
 

@@ -15,6 +15,9 @@ from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Util
 from septet.core.method import Asking, Card, Rng, SeatPool, method, param
 from septet.core.types import Floats, Query
 from septet.methods.a1_pretrained._family import PretrainedRouter
+from septet.parts.learning.features import FeatureKind, Featurizer, unit
+from septet.parts.learning.rows import Features, dense
+from septet.parts.learning.targets import held_out
 from septet.parts.routing.contrastive import (
     Adam,
     Contrast,
@@ -23,11 +26,8 @@ from septet.parts.routing.contrastive import (
     line_through,
     through_length,
 )
-from septet.parts.routing.features import FeatureKind, Featurizer, unit
-from septet.parts.routing.network import held_out
 from septet.parts.routing.plan import embedded
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features, dense
 
 CARD = Card(
     paper="2409.19886",

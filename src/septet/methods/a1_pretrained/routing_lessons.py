@@ -21,14 +21,15 @@ from septet.methods.a1_pretrained._network import (
     NetworkRouter,
     Penalty,
 )
+from septet.parts.learning.features import FeatureKind, Featurizer
+from septet.parts.learning.rows import Features
+from septet.parts.learning.targets import Targets
 from septet.parts.routing.choose import best, net_utility, top
 from septet.parts.routing.clusters import Clusters
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import FeatureKind, Featurizer
 from septet.parts.routing.labels import balanced, majority_right
-from septet.parts.routing.network import Head, Targets
+from septet.parts.routing.network import Head
 from septet.parts.routing.records import Known
-from septet.parts.routing.rows import Features
 from septet.parts.routing.smoothed import group_means, known_mean
 
 CARD = Card(

@@ -21,14 +21,15 @@ from septet.methods.a1_pretrained._network import (
     NetworkRouter,
     Penalty,
 )
-from septet.parts.routing.bilinear import Bilinear, fit_bilinear
+from septet.parts.learning.bilinear import Bilinear, fit_bilinear
+from septet.parts.learning.features import FeatureKind, Featurizer
+from septet.parts.learning.rows import Features
+from septet.parts.learning.targets import Targets, activated
 from septet.parts.routing.calibrate import price_for_budget
-from septet.parts.routing.features import FeatureKind, Featurizer
 from septet.parts.routing.labels import right
-from septet.parts.routing.network import Head, Targets, activated
+from septet.parts.routing.network import Head
 from septet.parts.routing.pool_choice import greedy_pool
 from septet.parts.routing.records import Known
-from septet.parts.routing.rows import Features
 
 CARD = Card(
     paper="2401.13979",

@@ -23,10 +23,11 @@ from septet.methods.a1_pretrained._network import (
     Penalty,
 )
 from septet.parts.answers import vote as votes
+from septet.parts.learning.features import FeatureKind
+from septet.parts.learning.targets import Targets
 from septet.parts.routing.choose import net_utility, shares, top
-from septet.parts.routing.features import FeatureKind
 from septet.parts.routing.labels import RIGHT, majority_right
-from septet.parts.routing.network import Head, Targets
+from septet.parts.routing.network import Head
 from septet.parts.routing.records import Known
 
 CARD = Card(

@@ -19,13 +19,14 @@ from septet.methods.a1_pretrained._network import (
     NetworkRouter,
     Penalty,
 )
-from septet.parts.routing.features import FeatureKind, Featurizer
+from septet.parts.learning.features import FeatureKind, Featurizer
+from septet.parts.learning.mlp import Mlp, fit_mlp
+from septet.parts.learning.rows import Features, cosines
+from septet.parts.learning.targets import Targets, activated
 from septet.parts.routing.labels import softmax_labels
-from septet.parts.routing.mlp import Mlp, fit_mlp
 from septet.parts.routing.neighbours import nearest_mean
-from septet.parts.routing.network import Head, Targets, activated
+from septet.parts.routing.network import Head
 from septet.parts.routing.records import Known
-from septet.parts.routing.rows import Features, cosines
 
 CARD = Card(
     paper="2408.12320",

@@ -15,9 +15,10 @@ from septet.methods.a1_pretrained._network import (
     NetworkRouter,
     Penalty,
 )
-from septet.parts.routing.features import FeatureKind
+from septet.parts.learning.features import FeatureKind
+from septet.parts.learning.targets import Targets
 from septet.parts.routing.labels import softmax_labels, tag_smoothed
-from septet.parts.routing.network import Head, Targets
+from septet.parts.routing.network import Head
 from septet.parts.routing.records import Known
 
 CARD = Card(

@@ -14,8 +14,8 @@ from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Util
 from septet.core.method import Card, Choice, Plan, Rng, SeatPool, method, param
 from septet.core.types import Floats, Query
 from septet.methods.a2_nonpretrained._family import NonPretrainedRouter
+from septet.parts.learning.rows import Features
 from septet.parts.routing.choose import mix
-from septet.parts.routing.rows import Features
 
 CARD = Card(
     paper="2401.02994",

@@ -13,12 +13,12 @@ from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Util
 from septet.core.method import Card, Choice, Rng, method, param
 from septet.core.types import Battle, Decision, Floats
 from septet.methods.a2_nonpretrained._family import NonPretrainedRouter
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.rows import Features, cosines, joined
 from septet.parts.routing.choose import best, net_utility
 from septet.parts.routing.elo import Board, Ratings, expected, replays
-from septet.parts.routing.features import Featurizer
 from septet.parts.routing.neighbours import nearest
 from septet.parts.routing.records import Known
-from septet.parts.routing.rows import Features, cosines, joined
 
 CARD = Card(
     paper="2409.15518",

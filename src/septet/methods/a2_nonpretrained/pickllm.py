@@ -14,12 +14,12 @@ from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Util
 from septet.core.method import Card, Choice, Plan, Rng, SeatPool, method, param
 from septet.core.types import Battle, Decision, Floats, Query
 from septet.methods.a2_nonpretrained._family import NonPretrainedRouter
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.rows import Features
 from septet.parts.routing.bandit import moved_value, reward_inaction
 from septet.parts.routing.choose import epsilon_greedy, net_utility
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import Featurizer
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features
 
 CARD = Card(
     paper="2412.12170",

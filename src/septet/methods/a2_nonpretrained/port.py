@@ -15,11 +15,11 @@ from septet.core.facets import Facets, Family, Goal, Granularity, Strategy, Util
 from septet.core.method import Asking, Card, Choice, Rng, SeatPool, method, param
 from septet.core.types import Battle, Decision, Floats
 from septet.methods.a2_nonpretrained._family import NonPretrainedRouter
+from septet.parts.learning.features import FeatureKind, Featurizer
+from septet.parts.learning.rows import Features, cosines
 from septet.parts.routing.dual import dual_prices
-from septet.parts.routing.features import FeatureKind, Featurizer
 from septet.parts.routing.neighbours import nearest_mean
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features, cosines
 
 CARD = Card(
     paper="2509.02718",

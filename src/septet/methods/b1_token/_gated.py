@@ -13,7 +13,7 @@ from septet.core.method import Ask, Asking, Seat, param
 from septet.core.session import END, Fused, Next, Vocab
 from septet.core.types import Floats, Query, Tokens
 from septet.methods.b1_token._family import TokenMethod
-from septet.parts.routing.token_gate import Course, Gate
+from septet.parts.decoding.token_gate import Course, Gate
 
 Texts: TypeAlias = Annotated[
     int, param("The most recorded texts, one a question, that a fit reads.", ge=3, le=1_000_000)

@@ -31,9 +31,9 @@ from septet.methods.b1_token._gated import (
     spelled,
 )
 from septet.parts.decoding.common import common
+from septet.parts.decoding.token_gate import Gate, fit_gate, single
+from septet.parts.decoding.token_labels import critical, recorded
 from septet.parts.decoding.union import UnionTable, union_key
-from septet.parts.routing.token_gate import Gate, fit_gate, single
-from septet.parts.routing.token_labels import critical, recorded
 
 CARD = Card(
     paper="2402.17982",
@@ -83,7 +83,7 @@ class Cds(GatedMethod):
     raised for it. Fails where the pretrained model does not follow the conversation, and
     where hidden states do not tell that a fact is due.
 
-    >>> from septet.parts.routing.mlp import Mlp
+    >>> from septet.parts.learning.mlp import Mlp
     >>> from septet.testing.scripted import view
     >>> aligned, pretrained = view({b" 1808": .6, b" 1810": .4}), view({b" 1806": .7, b" 1808": .3})
     >>> s = Gated(Gate(Mlp((1, 1), np.zeros(2)), None), Own(None))

@@ -32,8 +32,8 @@ from septet.methods.b1_token._gated import (
 )
 from septet.parts.answers.extract import final_answer
 from septet.parts.decoding.fuse import strings_of
-from septet.parts.routing.token_gate import Gate, fit_gate, single
-from septet.parts.routing.token_labels import Recorded, goes_on, may_write, recorded
+from septet.parts.decoding.token_gate import Gate, fit_gate, single
+from septet.parts.decoding.token_labels import Recorded, goes_on, may_write, recorded
 
 CARD = Card(
     paper="2502.01976",
@@ -96,7 +96,7 @@ class Citer(GatedMethod):
     `limits` may have to be raised for it. Fails where hidden states do not tell: then c is the share of ones.
 
     >>> from septet.core.session import View
-    >>> from septet.parts.routing.mlp import Mlp
+    >>> from septet.parts.learning.mlp import Mlp
     >>> from septet.testing.scripted import view
     >>> gate = Gate(Mlp((1, 1), np.array([0.0, np.log(0.94 / 0.06)])), None)   # c = .94 everywhere
     >>> small, large = view({b" 4": .9, b" 5": .1}), view({b" 5": .8, b" 4": .2})

@@ -18,10 +18,10 @@ from septet.methods.c1_noncascade._family import NonCascadeMethod
 from septet.methods.c1_noncascade._regeneration import FUSER, last_word, with_fuser
 from septet.parts.answers.aggregate import Tie, best_of
 from septet.parts.answers.judging import Judging, judged
+from septet.parts.answers.pair_ranker import LinearRanker, Pairs, fit_linear, joined
 from septet.parts.answers.ranking import bubble, max_logits, max_wins
 from septet.parts.answers.vote import VOID, outcome, shares
-from septet.parts.routing.adam import softmax
-from septet.parts.routing.pair_ranker import LinearRanker, Pairs, fit_linear, joined
+from septet.parts.learning.adam import softmax
 
 CARD = Card(
     paper="2306.02561",

@@ -16,13 +16,13 @@ from septet.core.method import Card, Plan, Rng, Seat, SeatPool, method, param
 from septet.core.table import Table
 from septet.core.types import Completion, Floats, Query, Verdict
 from septet.methods.c1_noncascade._family import NonCascadeMethod
+from septet.parts.answers.combiner import fit_combiner
 from septet.parts.answers.diversity import best_team, focal
 from septet.parts.answers.extract import canonical, final_answer
 from septet.parts.answers.slots import LETTERS, posterior_of, ranked, shares_of
 from septet.parts.answers.vote import VOID, outcome
-from septet.parts.routing.adam import softmax
-from septet.parts.routing.combiner import fit_combiner
-from septet.parts.routing.mlp import Mlp
+from septet.parts.learning.adam import softmax
+from septet.parts.learning.mlp import Mlp
 
 CARD = Card(
     paper="2410.03953",

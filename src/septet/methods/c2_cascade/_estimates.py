@@ -20,12 +20,12 @@ from septet.core.types import Completion, Floats
 from septet.parts.answers import certainty
 from septet.parts.answers.vote import outcome
 from septet.parts.deferral.supermodels import root
-from septet.parts.routing.adam import sigmoid
-from septet.parts.routing.features import Featurizer, Kind
-from septet.parts.routing.linear import Linear, fit_logistic
+from septet.parts.learning.adam import sigmoid
+from septet.parts.learning.features import Featurizer, Kind
+from septet.parts.learning.linear import Linear, fit_logistic
+from septet.parts.learning.rows import Features, Rows
 from septet.parts.routing.plan import embedded
 from septet.parts.routing.records import unit_cost
-from septet.parts.routing.rows import Features, Rows
 
 FOLDS = 5
 """Parts of the questions, each of which is estimated from the others, when answers are learned from."""

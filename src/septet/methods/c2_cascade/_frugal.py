@@ -12,7 +12,7 @@ from septet.core.errors import BadParameter
 from septet.core.method import Rng
 from septet.core.table import Table
 from septet.core.types import Completion, Floats, Query
-from septet.parts.routing.adam import sigmoid
+from septet.parts.learning.adam import sigmoid
 from septet.parts.routing.records import answered, unit_cost
 
 _PER_TOKEN = 4

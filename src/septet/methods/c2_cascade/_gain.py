@@ -10,7 +10,7 @@ from septet.core.errors import BadParameter
 from septet.core.method import Rng
 from septet.core.types import Floats
 from septet.parts.deferral.post_hoc import threshold_for_cost, threshold_for_share
-from septet.parts.routing.mlp import Mlp, fit_mlp
+from septet.parts.learning.mlp import Mlp, fit_mlp
 
 
 @dataclass(frozen=True)

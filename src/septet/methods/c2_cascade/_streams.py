@@ -9,7 +9,7 @@ import numpy as np
 
 from septet.core.types import Floats, Posterior
 from septet.parts.deferral.student import Student
-from septet.parts.routing.rows import Rows
+from septet.parts.learning.rows import Rows
 
 
 @dataclass(frozen=True)

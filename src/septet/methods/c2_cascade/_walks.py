@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from septet.core.types import Floats
 from septet.methods.c2_cascade._estimates import Known
 from septet.parts.deferral.policy import Ppo, Steps, returns, rewards, shares, update
-from septet.parts.routing.adam import Adam, batches, sigmoid
-from septet.parts.routing.features import Featurizer
-from septet.parts.routing.mlp import Mlp, untrained
-from septet.parts.routing.rows import dense
-from septet.parts.routing.scorer import Given
+from septet.parts.deferral.scorer import Given
+from septet.parts.learning.adam import Adam, batches, sigmoid
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.mlp import Mlp, untrained
+from septet.parts.learning.rows import dense
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]

@@ -26,9 +26,9 @@ from septet.parts.deferral.supermodels import (
     gaussian_points,
     price_for,
 )
-from septet.parts.routing.features import FeatureKind
+from septet.parts.learning.features import FeatureKind
+from septet.parts.learning.rows import Features
 from septet.parts.routing.plan import embedded
-from septet.parts.routing.rows import Features
 
 CARD = Card(
     paper="2410.10347",

@@ -19,7 +19,7 @@ from septet.methods.c2_cascade._labels import class_probabilities, labels_in
 from septet.methods.c2_cascade._pair import PairCascade, above
 from septet.methods.c2_cascade._relabelled import relabelled
 from septet.parts.deferral.post_hoc import Estimator, Pairs, targets, urgency
-from septet.parts.routing.network import held_out
+from septet.parts.learning.targets import held_out
 
 CARD = Card(
     paper="2307.02764",

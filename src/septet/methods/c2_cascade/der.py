@@ -19,8 +19,8 @@ from septet.methods.c2_cascade._family import Cascade, Run, Stop, Tried, compari
 from septet.methods.c2_cascade._walks import Reader, World, fit_policy, fit_terminator, state_of
 from septet.parts.answers.regenerate import fusion
 from septet.parts.deferral.policy import Ppo, shares
-from septet.parts.routing.adam import sigmoid
-from septet.parts.routing.mlp import Mlp
+from septet.parts.learning.adam import sigmoid
+from septet.parts.learning.mlp import Mlp
 
 CARD = Card(
     paper="2412.07448",

@@ -25,9 +25,9 @@ from septet.methods.c2_cascade._frugal import (
     worth_keeping,
 )
 from septet.parts.answers.certainty import mean_logp
+from septet.parts.deferral.chain import Chain, Seen, search
+from septet.parts.deferral.scorer import AnswerScorer, Given, fit_scorer
 from septet.parts.deferral.semantic_cache import Hit, SemanticCache
-from septet.parts.routing.chain import Chain, Seen, search
-from septet.parts.routing.scorer import AnswerScorer, Given, fit_scorer
 
 CARD = Card(
     paper="2305.05176",
@@ -90,7 +90,7 @@ class FrugalGPT(Cascade):
     answer. Fails where g cannot tell right from wrong: then every saving costs quality.
 
     >>> from septet.core.method import SeatPool
-    >>> from septet.parts.routing.tfidf import TfIdf
+    >>> from septet.parts.learning.tfidf import TfIdf
     >>> from septet.testing.scripted import drive, seat
     >>> words = TfIdf(np.ones(8))
     >>> weights = np.zeros((2, 11))

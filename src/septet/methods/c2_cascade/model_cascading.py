@@ -17,8 +17,8 @@ from septet.core.types import Floats, Query
 from septet.methods.c2_cascade._family import Cascade, Tried
 from septet.methods.c2_cascade._labels import class_probabilities, labels_in
 from septet.methods.c2_cascade._relabelled import Relabelled, relabelled
+from septet.parts.deferral.chain import Seen, search
 from septet.parts.deferral.confidence import distance_to_uniform, max_prob
-from septet.parts.routing.chain import Seen, search
 
 CARD = Card(
     paper="2210.05528",

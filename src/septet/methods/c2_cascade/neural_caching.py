@@ -25,8 +25,8 @@ from septet.parts.deferral.student import (
     softmax,
     top_two,
 )
-from septet.parts.routing.rows import Rows
-from septet.parts.routing.tfidf import TfIdf
+from septet.parts.learning.rows import Rows
+from septet.parts.learning.tfidf import TfIdf
 
 CARD = Card(
     paper="2310.13561",

@@ -20,7 +20,7 @@ from septet.methods.c2_cascade._gain import Gain, fit_gain, refuse_both, thresho
 from septet.methods.c2_cascade._pair import PairCascade, above, raise_if_all_failed
 from septet.parts.answers.certainty import known as known_logp
 from septet.parts.answers.certainty import mean_logp, quantiles, sum_logp
-from septet.parts.routing.network import held_out
+from septet.parts.learning.targets import held_out
 from septet.parts.routing.records import answered, unit_cost
 
 CARD = Card(

@@ -18,14 +18,14 @@ from septet.core.types import Completion, Floats, Query, Verdict
 from septet.methods.c2_cascade._estimates import Halves, Known, halves, logistic, mean_logp
 from septet.methods.c2_cascade._family import Cascade, comparison
 from septet.parts.deferral.envelope import Curve, Point, best_pair, sweep
+from septet.parts.deferral.scorer import AnswerScorer, Given, fit_scorer
 from septet.parts.deferral.supermodels import Priced, price_for
-from septet.parts.routing.adam import sigmoid
+from septet.parts.learning.adam import sigmoid
+from septet.parts.learning.features import FeatureKind, Featurizer
+from septet.parts.learning.linear import Linear
+from septet.parts.learning.rows import Features
 from septet.parts.routing.choose import best, net_utility
-from septet.parts.routing.features import FeatureKind, Featurizer
-from septet.parts.routing.linear import Linear
 from septet.parts.routing.plan import embedded
-from septet.parts.routing.rows import Features
-from septet.parts.routing.scorer import AnswerScorer, Given, fit_scorer
 
 CARD = Card(
     paper="2605.06350",

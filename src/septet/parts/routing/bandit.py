@@ -8,7 +8,7 @@ import numpy as np
 
 from septet.core.method import Rng
 from septet.core.types import Floats
-from septet.parts.routing.rows import Features, dense
+from septet.parts.learning.rows import Features, dense
 
 WIDEST = 1024
 """Columns that a linear bandit takes: it keeps a square matrix per member."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from septet.core.errors import MissingExtra
 from septet.core.types import Floats
-from septet.parts.routing.rows import Features, Rows, times
+from septet.parts.learning.rows import Features, Rows, times
 from septet.parts.routing.smoothed import Index, nearest
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from septet.core.types import Floats
+from septet.parts.learning.rows import Features
 from septet.parts.routing.records import Fitted
-from septet.parts.routing.rows import Features
 
 START = 1500.0
 """The rating before any battle. Any other number shifts all ratings equally and changes no ranking."""

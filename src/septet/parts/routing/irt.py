@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from septet.core.types import Floats
-from septet.parts.routing.adam import Adam, batches, by_name, sigmoid, softmax, spread
-from septet.parts.routing.bilinear import Bilinear, fit_bilinear, pull_of
-from septet.parts.routing.rows import Features, dense
+from septet.parts.learning.adam import Adam, batches, by_name, sigmoid, softmax, spread
+from septet.parts.learning.bilinear import Bilinear, fit_bilinear, pull_of
+from septet.parts.learning.rows import Features, dense
 
 MAX_DISCRIMINATION = 9.0
 """The largest scalar discrimination of a question; from a re-implementation of 2506.01048."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from septet.core.types import Floats
+from septet.parts.learning.rows import Features, joined
 from septet.parts.routing.records import Fitted
-from septet.parts.routing.rows import Features, joined
 from septet.parts.routing.smoothed import Index, Smoothed, known_mean, light
 
 EXCERPT = 60

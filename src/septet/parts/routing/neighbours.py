@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from septet.core.types import Floats
+from septet.parts.learning.rows import Features
 from septet.parts.routing.records import Fitted
-from septet.parts.routing.rows import Features
 
 _BLOCK = 256
 """Queries that are ranked at once."""

@@ -17,10 +17,10 @@ from septet.core.method import Asking, Choice, Method, Plan, Rng, Seat, SeatPool
 from septet.core.money import Load
 from septet.core.table import Table
 from septet.core.types import Floats, Query, Verdict
+from septet.parts.learning.features import Featurizer, Kind
+from septet.parts.learning.rows import Features
 from septet.parts.routing.choose import best, net_utility
-from septet.parts.routing.features import Featurizer, Kind
 from septet.parts.routing.records import Known
-from septet.parts.routing.rows import Features
 
 
 class Router(Method):

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from septet.core.types import Floats
-from septet.parts.routing.adam import Adam, batches, by_name, sigmoid, softmax, spread
-from septet.parts.routing.bilinear import pull_of
-from septet.parts.routing.linear import fit_logistic
-from septet.parts.routing.mlp import Mlp, untrained
+from septet.parts.learning.adam import Adam, batches, by_name, sigmoid, softmax, spread
+from septet.parts.learning.bilinear import pull_of
+from septet.parts.learning.linear import fit_logistic
+from septet.parts.learning.mlp import Mlp, untrained
 
 PASSES = 100
 """More steps than this many passes over few questions only learn them by heart."""

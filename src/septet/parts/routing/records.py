@@ -11,8 +11,8 @@ import numpy as np
 from septet.core.errors import BadParameter
 from septet.core.table import Table
 from septet.core.types import Floats
+from septet.parts.learning.features import Featurizer
 from septet.parts.routing.cost import Spending
-from septet.parts.routing.features import Featurizer
 
 UNITS: Mapping[str, tuple[str, ...]] = {
     "usd": ("usd",),

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from septet.core.types import Floats
-from septet.parts.routing.features import Featurizer
+from septet.parts.learning.features import Featurizer
+from septet.parts.learning.rows import Features, Rows, cosines
 from septet.parts.routing.records import Fitted, Known
-from septet.parts.routing.rows import Features, Rows, cosines
 
 Index = NDArray[np.intp]
 Mask = NDArray[np.bool_]

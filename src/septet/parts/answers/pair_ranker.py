@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from septet.core.errors import BadParameter
 from septet.core.table import Table
 from septet.core.types import Floats
-from septet.parts.routing.features import Featurizer, surface
-from septet.parts.routing.network import Targets, fit_head
-from septet.parts.routing.rows import dense
+from septet.parts.learning.features import Featurizer, surface
+from septet.parts.learning.rows import dense
+from septet.parts.learning.targets import Targets, fit_head
 
 _PER_TOKEN = 4
 """Characters of a token, roughly: an encoder's share of a text is cut by it."""

@@ -9,8 +9,8 @@ import pytest
 
 from septet.core.errors import BadParameter
 from septet.core.state import pack, unpack
-from septet.parts.routing.adam import softmax
-from septet.parts.routing.bilinear import Bilinear, Loss, fit_bilinear, pull_of
+from septet.parts.learning.adam import softmax
+from septet.parts.learning.bilinear import Bilinear, Loss, fit_bilinear, pull_of
 
 NAMES = ("a", "b", "c")
 X = np.repeat(np.eye(2), 10, axis=0)

@@ -9,8 +9,8 @@ import numpy as np
 
 from septet.core.errors import BadParameter, MissingExtra
 from septet.core.types import Floats
-from septet.parts.routing.adam import sigmoid
-from septet.parts.routing.rows import Features, Rows, times
+from septet.parts.learning.adam import sigmoid
+from septet.parts.learning.rows import Features, Rows, times
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from septet.parts.routing.tfidf import TfIdf, terms
+from septet.parts.learning.tfidf import TfIdf, terms
 
 
 def test_chinese_is_read_sign_by_sign() -> None:

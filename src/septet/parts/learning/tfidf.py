@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 
 from septet.core.types import Floats
-from septet.parts.routing.rows import Rows
+from septet.parts.learning.rows import Rows
 
 _WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+")
 """A run of letters, digits and underscores; kana and Chinese characters, which know no spaces, one by one."""

@@ -9,7 +9,7 @@ import pytest
 
 from septet.core.errors import BadParameter
 from septet.core.table import Table
-from septet.parts.routing.chain import Seen, search
+from septet.parts.deferral.chain import Seen, search
 
 # Three queries, a cheap member (1 unit) and a dear one (10): the paper's hand case g = (.7, .2, .9), τ = .5.
 HAND = Seen(

@@ -7,8 +7,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from septet.core.errors import BadParameter
-from septet.parts.routing.linear import fit_logistic, fit_ridge
-from septet.parts.routing.rows import Rows
+from septet.parts.learning.linear import fit_logistic, fit_ridge
+from septet.parts.learning.rows import Rows
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 5))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from septet.core.state import pack, unpack
-from septet.parts.routing.rows import Rows
+from septet.parts.learning.rows import Rows
 
 DENSE = np.array([[0.0, 0.6, 0.8], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
 

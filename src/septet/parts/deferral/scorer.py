@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from septet.core.errors import MissingExtra
 from septet.core.types import Floats
-from septet.parts.routing.tfidf import TfIdf
+from septet.parts.learning.tfidf import TfIdf
 
 N_SIGNS = 3
 """Signs beside the words: mean log-probability per token, log length, and whether the end looks unfinished."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from septet.core.errors import BadParameter
 from septet.core.types import Floats
-from septet.parts.routing.adam import Adam, batches, by_name, sigmoid, softmax, spread
-from septet.parts.routing.rows import Features, dense, times
+from septet.parts.learning.adam import Adam, batches, by_name, sigmoid, softmax, spread
+from septet.parts.learning.rows import Features, dense, times
 
 Loss: TypeAlias = Literal["bce", "pairwise", "infonce", "irt"]
 

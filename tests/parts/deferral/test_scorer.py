@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from septet.core.state import pack, unpack
-from septet.parts.routing.scorer import AnswerScorer, Given, fit_scorer
+from septet.parts.deferral.scorer import AnswerScorer, Given, fit_scorer
 
 N = 80
 

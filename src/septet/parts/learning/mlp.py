@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from septet.core.types import Floats
-from septet.parts.routing.adam import Adam, batches, sigmoid
-from septet.parts.routing.rows import Features, dense
+from septet.parts.learning.adam import Adam, batches, sigmoid
+from septet.parts.learning.rows import Features, dense
 
 _PATIENCE, _TOLERANCE = 10, 1e-4
 """The fit stops when the loss has not fallen by the tolerance for this many passes."""

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from septet.core.state import pack, unpack
-from septet.parts.routing.features import Featurizer, Kind, surface
-from septet.parts.routing.rows import Rows, cosines, dense, joined, times
+from septet.parts.learning.features import Featurizer, Kind, surface
+from septet.parts.learning.rows import Rows, cosines, dense, joined, times
 
 TEXTS = [
     "add two and two",

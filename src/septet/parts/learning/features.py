@@ -12,8 +12,8 @@ import numpy as np
 from septet.core.errors import MissingExtra
 from septet.core.method import param
 from septet.core.types import Floats
-from septet.parts.routing.rows import Features, Rows
-from septet.parts.routing.tfidf import TfIdf
+from septet.parts.learning.rows import Features, Rows
+from septet.parts.learning.tfidf import TfIdf
 
 Kind: TypeAlias = Literal["lsa", "tf-idf", "surface", "task", "embedder"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from septet.core.errors import BadParameter
 from septet.core.table import Table
-from septet.parts.routing.token_labels import critical, goes_on, may_write, recorded
+from septet.parts.decoding.token_labels import critical, goes_on, may_write, recorded
 
 ROWS = [
     {"query_id": "a", "query": "1+1?", "model": "small", "response": "It is 2.", "score": 1.0},

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from septet.core.types import Floats
-from septet.parts.routing.adam import Adam, batches, softmax
-from septet.parts.routing.mlp import Mlp, untrained
+from septet.parts.learning.adam import Adam, batches, softmax
+from septet.parts.learning.mlp import Mlp, untrained
 
 
 def fit_combiner(

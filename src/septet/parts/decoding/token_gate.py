@@ -15,8 +15,8 @@ import numpy as np
 from septet.core.errors import BadParameter, RunError
 from septet.core.method import Rng
 from septet.core.types import Floats
-from septet.parts.routing.adam import Adam, batches, sigmoid, spread
-from septet.parts.routing.mlp import Mlp
+from septet.parts.learning.adam import Adam, batches, sigmoid, spread
+from septet.parts.learning.mlp import Mlp
 from septet.parts.stats.bootstrap import Resamples
 from septet.parts.stats.calibration import auc
 

@@ -7,8 +7,8 @@ import pytest
 from sklearn.neural_network import MLPRegressor
 
 from septet.core.state import pack, unpack
-from septet.parts.routing.adam import Adam
-from septet.parts.routing.mlp import Mlp, fit_mlp, untrained
+from septet.parts.learning.adam import Adam
+from septet.parts.learning.mlp import Mlp, fit_mlp, untrained
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 4))

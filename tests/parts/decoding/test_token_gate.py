@@ -7,8 +7,8 @@ import pytest
 
 from septet.core.errors import BadParameter, RunError
 from septet.core.state import pack, unpack
-from septet.parts.routing.mlp import Mlp
-from septet.parts.routing.token_gate import Course, Gate, Report, _Normed, fit_gate, single
+from septet.parts.decoding.token_gate import Course, Gate, Report, _Normed, fit_gate, single
+from septet.parts.learning.mlp import Mlp
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(400, 6))

@@ -28,34 +28,25 @@ def on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(FOLDER))
 
 
-def test_shares_are_counted_per_judge_and_what_cannot_be_read_is_not_taken_for_a_score(
+def test_a_judge_is_read_by_its_likeliest_reply_and_its_own_words_are_counted_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, out = tmp_path / "toys.toml", tmp_path / "out.json"
     config.write_text(TOYS, encoding="utf-8")
-    arguments = ["--limit", "8", "--more", "3", "--pairs", "2", "--config", str(config), "--json", str(out)]
+    arguments = ["--limit", "8", "--free", "4", "--more", "3", "--pairs", "2", "--own", "3"]
+    arguments += ["--config", str(config), "--json", str(out)]
     assert import_module("judges").main([*arguments, "--data", str(tmp_path)]) == 0
-    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))["judges"]
-    eve, fay = found["eve"], found["fay"]
-    assert [eve[of]["value"] for of in ("read", "top", "attacked", "raised", "bare", "prefers")] == [
-        1,
-        1,
-        1,
-        0,
-        1,
-        0,
-    ]
-    assert [eve[of]["n"] for of in ("read", "top", "attacked", "raised", "bare", "prefers")] == [
-        16,
-        8,
-        8,
-        8,
-        3,
-        3,
-    ]
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    eve, fay = found["judges"]["eve"], found["judges"]["fay"]
+    told = ("read", "top", "attacked", "raised", "bare", "raised_bare", "prefers", "position")
+    assert [eve[of]["n"] for of in told] == [4, 8, 8, 8, 3, 3, 3, 2]
+    # eve says 5 of everything, and hardly anything else
+    assert [eve[of]["value"] for of in told[:-1]] == pytest.approx([1, 1, 1, 0, 1, 0, 0], abs=1e-3)
     assert eve["top"]["low"] == pytest.approx(0.676, abs=1e-3)  # Wilson, 8 of 8
-    assert eve["position"] is None  # only one of two is scored, so there is no candidate to compare
-    assert (fay["read"]["value"], fay["top"]["value"], fay["prefers"]) == (0, 0, None)
+    # fay says nothing that can be read, and is read all the same
+    assert (fay["read"]["value"], fay["read"]["n"]) == (0, 4)
+    assert all(abs(fay[of]["value"]) <= 4 for of in told[3:])
+    assert {judge: one["n"] for judge, one in found["own answers"].items()} == {"eve": 3, "fay": 3}
     said = capsys.readouterr().out
     assert "eve, 8 wrong answers" in said
     assert "SKIPPED self-preference" in said

@@ -181,27 +181,3 @@ def test_instant_members_are_asked_and_generate_nothing(monkeypatch: pytest.Monk
     monkeypatch.setattr(ToyActor, "complete", generated)  # which an instant member has replaced
     took, busy = asyncio.run(after._asks(3))
     assert len(took) == 3 and busy > 0
-
-
-def test_a_judge_is_read_by_its_likeliest_reply_where_its_own_words_are_none(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tmp_path / "judges.toml"
-    config.write_text(
-        '[members]\nada = { backend = "toy" }\nbob = { backend = "toy" }\n\n[ensembles.judges]\n'
-        'method = "llm-peer-review"\nmembers = ["ada", "bob"]\nroles = { judge = "members" }\n'
-    )
-    out = tmp_path / "out.json"
-    arguments = ["--limit", "3", "--free", "2", "--more", "2", "--pairs", "2", "--own", "3"]
-    arguments += ["--data", str(tmp_path)]
-    assert import_module("judges").main([*arguments, "--config", str(config), "--json", str(out)]) == 0
-    found = json.loads(out.read_text())["judges"]["ada"]
-    assert (found["read"]["value"], found["read"]["n"]) == (0.0, 2)  # a toy answers questions, in prose
-    assert (found["top"]["n"], found["attacked"]["n"], found["bare"]["n"]) == (3, 3, 2)
-    for what in ("raised", "raised_bare", "prefers", "position"):
-        assert abs(found[what]["value"]) <= 4
-    own = json.loads(out.read_text())["own answers"]
-    assert {judge: found["n"] for judge, found in own.items()} == {"ada": 3, "bob": 3}
-    said = capsys.readouterr().out
-    assert "ada, 3 wrong answers" in said
-    assert "SKIPPED self-preference" in said

@@ -158,7 +158,7 @@ def test_the_method_itself_fitted_and_asked_on_recorded_judgements(tasks: dict[s
 
     def judge(ask: Ask) -> Any:
         text = ask.args["query"].text
-        question = text.split("Question: ", 1)[1].split("\n\n[answer 1 ", 1)[0]
+        question = text.split("Question: ", 1)[1].split("\n\nWhat the scores mean:", 1)[0]
         return replayed(of, known[question], of.single)(ask)
 
     fit: Any = review.fit(table(of), {"judge": SEATS, "members": SEATS}, np.random.default_rng(0))

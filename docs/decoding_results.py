@@ -9,8 +9,6 @@ from typing import Any
 
 from markdown_tables import NOTE, code, table
 
-from septet.bench.bits_per_byte import rows_of
-
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "options": (
         "Multiple choice by score",
@@ -42,10 +40,7 @@ def decoding_page(folder: Path) -> str:
             text += f"\n## {heading}\n\n{told}\n"
             for record in _by_task([json.loads(f.read_text(encoding="utf-8")) for f in files]):
                 text += f"\n{_table(record)}"
-    bits = [
-        json.loads(f.read_text(encoding="utf-8")) for f in sorted((folder / "results").glob("bits-*.json"))
-    ]
-    return text + (f"\n## Bits per byte\n\n{_BITS}\n\n{_bits(bits)}" if bits else "")
+    return text
 
 
 _LEAD = (
@@ -54,30 +49,6 @@ _LEAD = (
     " question, intervals from 2,000 resamples of questions; shares have Wilson intervals. The oracle takes the best"
     " member's score on each question."
 )
-
-
-_BITS = (
-    "Given texts, scored byte by byte by `septet bench bits`: every member as a model of the next byte, and"
-    " [byte-exact](byte-exact.md) mixtures of both, uniform and with one weight fitted on 6 kB of other texts of the"
-    " kind. Windows of 1,500 bytes behind 64 that are read and not scored; intervals from 2,000 resamples of documents;"
-    " differences paired by document. solutions: GSM8K's own solutions; responses: answers of ten models to MMLU-Pro"
-    " questions, 1,500 characters of each; python: 1,500 characters from the middle of files of Python 3.11's standard"
-    " library."
-)
-
-
-def _bits(records: Sequence[Mapping[str, Any]]) -> str:
-    """All kinds of text in one table, and what the fitted arithmetic mixture comes to."""
-    columns, rows = rows_of(records[0])[0], [row for record in records for row in rows_of(record)[1]]
-    gaps = [
-        f"{kind} {over['arithmetic, fitted']['value']:+.4f}"
-        for record in records
-        for kind, over in record["over"].items()
-        if "arithmetic, fitted" in over
-    ]
-    return (
-        f"{table(columns, rows)}\nThe fitted arithmetic mixture less the better member: {', '.join(gaps)}.\n"
-    )
 
 
 def _by_task(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -343,3 +343,17 @@ async def test_a_fork_of_a_session_that_read_ahead_feeds_none_of_it_again(watche
     assert watched.calls == ["feed 1"]
     assert np.array_equal(there[0].logp, here[0].logp)
     await fork.close()
+
+
+async def test_a_score_of_one_token_after_a_look_forgets_what_it_cut_off(watched: Watched) -> None:
+    session = await watched.opened()
+    await session.look([b"ab", b"a"], None)  # both stay in the cache
+    await session.score([b"ab"])  # one token: it feeds nothing, and cuts them off
+    await session.push(b"ab")
+    await session.push(b"a")
+    found = await session.next(None)
+    fresh = await watched.opened()
+    await fresh.push(b"ab")
+    await fresh.push(b"a")
+    assert np.array_equal(found.logp, (await fresh.next(None)).logp)
+    assert session.meter.usage.fed_tokens - fresh.meter.usage.fed_tokens == 2  # fed by the look, and again

@@ -454,6 +454,7 @@ class Strand:
                         logp.append(float(self._read(logits).logp([target])[0]))
         finally:
             self.runtime.cut(self._open, self.n_prompt + self.fed)
+            self._cached = self.fed
         return Tokens(tuple(map(self.vocab.bytes_of, ids)), np.array(logp))
 
     # --- the sequence ------------------------------------------------------------------------------

@@ -46,7 +46,8 @@ class Llamacpp(Backend):
     file and gives each sequence a cache of its own, so it needs `sequences` × `context` tokens of memory
     (else 2 × `context`), and a fork copies its cache. `layers` makes a weaker member of the same vocabulary
     out of a model: a file with its first layers is written into the cache once. A prompt that is kept takes one of
-    the `sequences` until another answer wants it, and changes no answer: it is reused in whole decode calls only.
+    the `sequences` until another answer wants it, and is reused in whole
+    decode calls only, so that when `deterministic` it changes no bit of an answer.
     """
 
     path: Annotated[str, param("A GGUF file; a relative path starts at the configuration's folder.")] = ""

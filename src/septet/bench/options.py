@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from septet.bench import resumed
 from septet.bench.live import data_hash, mean_of
 from septet.bench.report import versions
 from septet.core.errors import BadParameter, RunError
@@ -168,17 +169,13 @@ class _Kept:
         facts = [e.method.name, parameters_json(e.method), members, version, data_hash(task), PROMPT, lead]
         key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
         file = folder / f"options-{key}.jsonl"
-        whole, _, _ = file.read_text(encoding="utf-8").rpartition("\n") if file.is_file() else ("", "", "")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{whole}\n" if whole else "", encoding="utf-8")  # without a line that was cut off
-        return cls(file, dict(json.loads(line) for line in whole.splitlines()))
+        return cls(file, dict(resumed.kept(file)))
 
     def keep(self, question: str, right: bool) -> None:
         """One mark more."""
         self.marks[question] = right
         if self.file is not None:
-            with self.file.open("a", encoding="utf-8") as opened:
-                opened.write(json.dumps([question, right]) + "\n")
+            resumed.keep(self.file, [question, right])
 
 
 async def _marked(

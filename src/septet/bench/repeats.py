@@ -19,9 +19,10 @@ import numpy as np
 from septet.bench.duplicates import TOLERANCE
 from septet.core.caps import Caps
 from septet.core.errors import BadParameter
-from septet.core.method import Ask, Asking, Method, Reply, Seat, SeatPool, asking
+from septet.core.method import Ask, Asking, Method, Seat, SeatPool, asking
 from septet.core.table import Table
 from septet.core.types import Completion, Floats, Query, Tokens
+from septet.testing.scripted import drive
 
 MEMBERS = ("ada", "bob", "cyd")
 
@@ -155,23 +156,18 @@ def _rng() -> np.random.Generator:
 def _played(plan: Asking[Any]) -> tuple[Any, list[Completion], str | None]:
     """What a plan comes to, the candidates that it was given, and the text of its final ask, if it made one."""
     candidates: list[Completion] = []
-    final: str | None = None
-    replies: list[Reply] | None = None
-    while True:
-        try:
-            asks = plan.send(replies)  # type: ignore[arg-type]
-        except StopIteration as stop:
-            return stop.value, candidates, final
-        replies = []
-        for ask in asks:
-            if not isinstance(ask, Ask):
-                continue  # a piece of the answer, which stands in the verdict too
-            value = _said(ask)
-            replies.append(Reply(value))
-            if ask.final:
-                final = value[0].text
-            elif ask.purpose == "candidate":
-                candidates += value
+    finals: list[str] = []
+
+    def reply(ask: Ask) -> Any:
+        value = _said(ask)
+        if ask.final:
+            finals.append(value[0].text)
+        elif ask.purpose == "candidate":
+            candidates.extend(value)
+        return value
+
+    verdict, _ = drive(plan, reply)
+    return verdict, candidates, finals[-1] if finals else None
 
 
 def _said(ask: Ask) -> Any:

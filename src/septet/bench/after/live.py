@@ -19,7 +19,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from septet.bench import pooled
+from septet.bench import pooled, resumed
 from septet.bench.after.contenders import FAMILIES, family
 from septet.bench.after.embedding import Embeddings
 from septet.bench.after.jobs import Job
@@ -137,38 +137,22 @@ def sampled(
     for name, member in members.items():
         key = hashlib.sha256(json.dumps([facts, name, identity[name]]).encode()).hexdigest()[:16]
         file = folder / f"pool-{key}.jsonl"
-        held = _held(file)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("a", encoding="utf-8") as opened:
-            for question in task.questions:
-                if question.id not in held:
-                    query = Query.of(question.text, max_tokens=task.max_tokens, seed=seed, task=task.name)
-                    asks = [{"query": query, "n": 1, "logprobs": logprobs[name]}]
-                    if most[name]:
-                        warm = query.but(temperature=temperature, seed=seed + 1)
-                        asks.append({"query": warm, "n": most[name], "logprobs": logprobs[name]})
-                    found = [c for said in caller.together([(member, a) for a in asks]) for c in said]
-                    line = [question.id, [completion_json(c, tokens=True) for c in found]]
-                    opened.write(json.dumps(line, ensure_ascii=False) + "\n")
-                    opened.flush()
-                    held[question.id] = found
-                rows[question.id, name] = held[question.id]
-                n_done += 1
-                if progress is not None:
-                    progress(f"{name} on {task.name}", n_done, total)
+        held = {one: [completion_of(c) for c in said] for one, said in resumed.kept(file)}
+        for question in task.questions:
+            if question.id not in held:
+                query = Query.of(question.text, max_tokens=task.max_tokens, seed=seed, task=task.name)
+                asks = [{"query": query, "n": 1, "logprobs": logprobs[name]}]
+                if most[name]:
+                    warm = query.but(temperature=temperature, seed=seed + 1)
+                    asks.append({"query": warm, "n": most[name], "logprobs": logprobs[name]})
+                found = [c for said in caller.together([(member, a) for a in asks]) for c in said]
+                resumed.keep(file, [question.id, [completion_json(c, tokens=True) for c in found]])
+                held[question.id] = found
+            rows[question.id, name] = held[question.id]
+            n_done += 1
+            if progress is not None:
+                progress(f"{name} on {task.name}", n_done, total)
     return _pool(task, list(members), rows)
-
-
-def _held(file: Path) -> dict[str, list[Completion]]:
-    """The answers that an earlier run has; a last line that was cut off is none."""
-    found: dict[str, list[Completion]] = {}
-    if file.is_file():
-        whole, _, _ = file.read_text(encoding="utf-8").rpartition("\n")
-        file.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
-        for line in filter(None, whole.split("\n")):
-            key, said = json.loads(line)
-            found[key] = [completion_of(c) for c in said]
-    return found
 
 
 def _pool(task: Task, members: Sequence[str], rows: Mapping[tuple[str, str], list[Completion]]) -> Pool:

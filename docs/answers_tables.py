@@ -36,8 +36,8 @@ _LEAD = (
     " want more than is recorded, as five samples where there is one, is played in the nearest way that is, and its"
     " name says which. –: the set does not record what it asks. A text that is nobody's answer, as of a method that"
     " writes anew, can only be marked live: live/TASK is `septet bench after --config examples/configs/after.toml"
-    " --task TASK` on two small real models, one pool of answers for all methods of a table. ms: milliseconds of computing"
-    " per question, members, judges and encoder apart."
+    " --task TASK` on two small real models, one pool of answers for all methods of a table. ms: milliseconds of"
+    " computing per question, members, judges and encoder apart."
 )
 
 
